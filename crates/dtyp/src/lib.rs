@@ -9,6 +9,10 @@
 //! of all format crates live here too, since each of them is "a located fact about untrusted bytes".
 #![forbid(unsafe_code)]
 
+mod ace;
+pub mod claim;
+pub mod condition;
+mod descriptor;
 mod error;
 mod finding;
 mod guid;
@@ -17,6 +21,8 @@ mod time;
 mod utf16;
 mod view;
 
+pub use ace::{Ace, AceBody, Acl, ace_type};
+pub use descriptor::{Descriptor, control};
 pub use error::{At, Error, Kind, Result};
 pub use finding::{Finding, Level};
 pub use guid::Guid;

@@ -20,7 +20,10 @@ impl Sid {
         if subs.len() > MAX_SUBS || authority >> 48 != 0 {
             return Err(Error::new(
                 Kind::Limit,
-                format!("a SID has at most {MAX_SUBS} sub-authorities and a 48-bit authority, not {} and {authority:#x}", subs.len()),
+                format!(
+                    "a SID has at most {MAX_SUBS} sub-authorities and a 48-bit authority, not {} and {authority:#x}",
+                    subs.len()
+                ),
             ));
         }
         let bytes = authority.to_be_bytes();
@@ -196,10 +199,19 @@ mod tests {
 
     #[test]
     fn text_round_trip() {
-        for text in ["S-1-0-0", "S-1-5-18", "S-1-5-21-1-2-4294967295-500", "S-1-0x100000000-7", "S-1-16-12288", "S-1-5"] {
+        for text in ["S-1-0-0", "S-1-5-18", "S-1-5-21-1-2-4294967295-500", "S-1-0x100000000-7", "S-1-16-12288", "S-1-5"]
+        {
             assert_eq!(text.parse::<Sid>().unwrap().to_string(), text);
         }
-        for text in ["", "S-1", "S-1-", "S-2-5-18", "S-1-5-+1", "S-1-5-4294967296", "S-1-5-1-2-3-4-5-6-7-8-9-10-11-12-13-14-15-16"] {
+        for text in [
+            "",
+            "S-1",
+            "S-1-",
+            "S-2-5-18",
+            "S-1-5-+1",
+            "S-1-5-4294967296",
+            "S-1-5-1-2-3-4-5-6-7-8-9-10-11-12-13-14-15-16",
+        ] {
             assert!(text.parse::<Sid>().is_err(), "{text}");
         }
     }

@@ -1,7 +1,7 @@
 //! Replacement inside a self-relative security descriptor.
 
-use crate::SidMap;
-use reseal_dtyp::Result;
+use crate::{Form, SidMap};
+use reseal_dtyp::{Descriptor, Result};
 
 /// How many SIDs of a descriptor were replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,8 +20,25 @@ impl DescriptorRewrite {
 }
 
 impl SidMap {
-    /// Replaces every old SID of a self-relative descriptor in place; the length stays. `Damaged` when it does not parse.
+    /// Replaces every old SID of a self-relative descriptor in place: those that its structure names, then those that
+    /// stand anywhere else in its bytes. Length, layout, order and masks stay. `Damaged` when it does not parse.
     pub fn rewrite_descriptor(&self, sd: &mut [u8]) -> Result<DescriptorRewrite> {
-        Ok(DescriptorRewrite { structural: self.rewrite_binary(sd), by_pattern: 0 })
+        // Most descriptors name no account of the machine: one search settles that before anything is parsed.
+        let found: Vec<_> = self.find(sd).filter(|o| o.form == Form::Binary).collect();
+        if found.is_empty() {
+            return Ok(DescriptorRewrite::default());
+        }
+        let named = Descriptor::sid_offsets(sd)?;
+        let mut out = DescriptorRewrite::default();
+        for occurrence in found {
+            let start = occurrence.offset + 2;
+            sd[start..start + 22].copy_from_slice(&self.pairs()[occurrence.pair].1.pattern());
+            if named.binary_search(&occurrence.offset).is_ok() {
+                out.structural += 1;
+            } else {
+                out.by_pattern += 1;
+            }
+        }
+        Ok(out)
     }
 }

@@ -272,7 +272,12 @@ mod tests {
     #[test]
     fn refuses_duplicates_and_chains() {
         let third = DomainSid([1, 2, 3]);
-        for bad in [vec![(OLD, NEW), (OLD, third)], vec![(OLD, NEW), (third, NEW)], vec![(OLD, NEW), (NEW, third)], vec![(OLD, OLD)]] {
+        for bad in [
+            vec![(OLD, NEW), (OLD, third)],
+            vec![(OLD, NEW), (third, NEW)],
+            vec![(OLD, NEW), (NEW, third)],
+            vec![(OLD, OLD)],
+        ] {
             assert_eq!(SidMap::new(bad).unwrap_err().kind(), Kind::Conflict);
         }
     }
@@ -280,9 +285,11 @@ mod tests {
     #[test]
     fn binary_with_and_without_rid_but_not_foreign() {
         let foreign = DomainSid([1_004_336_348, 1_177_238_915, 682_003_331]);
-        let mut bytes = [vec![9], OLD.sid().to_bytes(), OLD.account(500).to_bytes(), foreign.account(500).to_bytes()].concat();
+        let mut bytes =
+            [vec![9], OLD.sid().to_bytes(), OLD.account(500).to_bytes(), foreign.account(500).to_bytes()].concat();
         assert_eq!(map().rewrite_binary(&mut bytes), 2);
-        let expected = [vec![9], NEW.sid().to_bytes(), NEW.account(500).to_bytes(), foreign.account(500).to_bytes()].concat();
+        let expected =
+            [vec![9], NEW.sid().to_bytes(), NEW.account(500).to_bytes(), foreign.account(500).to_bytes()].concat();
         assert_eq!(bytes, expected);
         assert_eq!(map().reversed().rewrite_binary(&mut bytes), 2);
     }
