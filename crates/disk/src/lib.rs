@@ -1,6 +1,25 @@
-//! A host file as a virtual disk: raw, VHDX, partitions, overlay and commit.
+//! A host file as a virtual disk.
+//!
+//! ```text
+//!  image file ──▶ Overlay (changed pages) ──▶ raw │ VHDX ──▶ partition ──▶ ReadAt + WriteAt
+//!       │             │
+//!       └── copy ─────┴──▶ new file: reflink or copy, write, fsync, read back, rename
+//! ```
+//!
+//! Opening never writes: a VHDX log is replayed into the overlay. The crate knows no file system and no Windows.
 #![forbid(unsafe_code)]
 
+mod commit;
+mod disk;
+mod host;
 mod io;
+mod overlay;
+mod partition;
+mod vhdx;
 
+pub use commit::{Committed, CopyMethod, Progress};
+pub use disk::{Disk, Format};
 pub use io::{MemoryDisk, ReadAt, WriteAt, checked_range};
+pub use overlay::Overlay;
+pub use partition::{GptPartition, Partition, PartitionTable, PartitionType, Scheme, write_gpt};
+pub use vhdx::{CreateVhdx, create_vhdx};

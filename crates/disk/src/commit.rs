@@ -1,0 +1,194 @@
+//! Commit to a new file: copy or reflink, write the changes, make them durable, read them back, then rename.
+//!
+//! Before the rename there is at most a `*.reseal-tmp` file beside the output; after it the whole new image.
+
+use crate::host::{read_exact_at, write_all_at};
+use crate::io::ReadAt;
+use crate::overlay::{Overlay, PAGE};
+use reseal_dtyp::{Error, Kind, Result};
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+/// How the unchanged part of the image came into the new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyMethod {
+    /// The file system shares the blocks.
+    Reflink,
+    /// The bytes were copied; holes stayed holes.
+    Copy,
+}
+
+/// What a commit wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The new image.
+    pub path: PathBuf,
+    /// How the old bytes came there.
+    pub method: CopyMethod,
+    /// Changed bytes written on top, a multiple of the page size but for the last page.
+    pub changed_bytes: u64,
+    /// Length of the new image in bytes.
+    pub len: u64,
+}
+
+/// Called with the bytes done and the bytes in all.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Removes the temporary file unless the rename has taken it away.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Nothing to do about a failure here; the name says what the file is.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Writes the image with its changes to `out`, which must not exist.
+pub(crate) fn commit_to(overlay: &Overlay, out: &Path, progress: Progress<'_>) -> Result<Committed> {
+    if out.symlink_metadata().is_ok() {
+        let detail = format!("{} exists; name another output or remove it first", out.display());
+        return Err(Error::new(Kind::Conflict, detail));
+    }
+    let mut name =
+        out.file_name().ok_or_else(|| Error::unsupported(format!("{} names no file", out.display())))?.to_owned();
+    name.push(".reseal-tmp");
+    let temporary = Temporary(out.with_file_name(name));
+    let context = |e| Error::io(format!("cannot write {}", temporary.0.display()), e);
+    // A temporary file that a killed run left is worth nothing.
+    let _ = std::fs::remove_file(&temporary.0);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary.0).map_err(context)?;
+    let method = copy_all(overlay, &file, progress).map_err(context)?;
+    let changed_bytes = write_changes(overlay, &file).map_err(|e| e.within(temporary.0.display()))?;
+    file.set_len(overlay.len()).map_err(context)?;
+    file.sync_all().map_err(context)?;
+    check(overlay, &file).map_err(|e| e.within(temporary.0.display()))?;
+    publish(&temporary.0, out)?;
+    sync_folder(out)?;
+    Ok(Committed { path: out.to_owned(), method, changed_bytes, len: overlay.len() })
+}
+
+/// Gives the file its final name without replacing a file that came there meanwhile.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    let context = |e| Error::io(format!("cannot rename {} to {}", from.display(), to.display()), e);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            // The file system does not know the flag: a plain rename follows.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+            Err(e) => return Err(context(e.into())),
+        }
+    }
+    std::fs::rename(from, to).map_err(context)
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let context = |e| Error::io(format!("cannot make the new name in {} durable", folder.display()), e);
+        File::open(folder).and_then(|f| f.sync_all()).map_err(context)?;
+    }
+    Ok(())
+}
+
+fn copy_all(overlay: &Overlay, out: &File, progress: Progress<'_>) -> std::io::Result<CopyMethod> {
+    let host = overlay.host();
+    #[cfg(target_os = "linux")]
+    if rustix::fs::ioctl_ficlone(out, host.file()).is_ok() {
+        return Ok(CopyMethod::Reflink);
+    }
+    out.set_len(host.len())?;
+    let mut done = 0;
+    while let Some((start, end)) = next_data(host.file(), done, host.len())? {
+        copy_range(host.file(), out, start, end, |at| progress(at, host.len()))?;
+        done = end;
+    }
+    progress(host.len(), host.len());
+    Ok(CopyMethod::Copy)
+}
+
+/// The next range that is not a hole, from `from` on.
+#[cfg(target_os = "linux")]
+fn next_data(file: &File, from: u64, len: u64) -> std::io::Result<Option<(u64, u64)>> {
+    use rustix::fs::{SeekFrom, seek};
+    if from >= len {
+        return Ok(None);
+    }
+    match seek(file, SeekFrom::Data(from)) {
+        Ok(start) if start < len => Ok(Some((start, seek(file, SeekFrom::Hole(start))?.min(len)))),
+        Ok(_) | Err(rustix::io::Errno::NXIO) => Ok(None),
+        // A file system without holes.
+        Err(rustix::io::Errno::INVAL) => Ok(Some((from, len))),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn next_data(_file: &File, from: u64, len: u64) -> std::io::Result<Option<(u64, u64)>> {
+    Ok((from < len).then_some((from, len)))
+}
+
+fn copy_range(from: &File, to: &File, start: u64, end: u64, progress: impl Fn(u64)) -> std::io::Result<()> {
+    const STEP: u64 = 8 << 20;
+    let mut at = start;
+    let mut buf = Vec::new();
+    while at < end {
+        let n = (end - at).min(STEP);
+        #[cfg(target_os = "linux")]
+        {
+            let (mut source, mut target) = (at, at);
+            match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), n as usize) {
+                Ok(copied) if copied > 0 => {
+                    at += copied as u64;
+                    progress(at);
+                    continue;
+                }
+                // Another file system, or one that does not offer it: read and write below.
+                Ok(_)
+                | Err(
+                    rustix::io::Errno::XDEV
+                    | rustix::io::Errno::INVAL
+                    | rustix::io::Errno::NOSYS
+                    | rustix::io::Errno::OPNOTSUPP,
+                ) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        buf.resize(n as usize, 0);
+        read_exact_at(from, at, &mut buf)?;
+        write_all_at(to, at, &buf)?;
+        at += n;
+        progress(at);
+    }
+    Ok(())
+}
+
+fn write_changes(overlay: &Overlay, out: &File) -> Result<u64> {
+    let mut written = 0;
+    for index in overlay.dirty_pages() {
+        let (page, changed) = overlay.page(index)?;
+        if changed {
+            let offset = index * PAGE as u64;
+            write_all_at(out, offset, &page).map_err(|e| Error::io(format!("cannot write at {offset:#x}"), e))?;
+            written += page.len() as u64;
+        }
+    }
+    Ok(written)
+}
+
+/// Reads every changed page back.
+fn check(overlay: &Overlay, out: &File) -> Result<()> {
+    let mut back = vec![0; PAGE];
+    for index in overlay.dirty_pages() {
+        let (page, _) = overlay.page(index)?;
+        let offset = index * PAGE as u64;
+        read_exact_at(out, offset, &mut back[..page.len()])
+            .map_err(|e| Error::io(format!("cannot read back at {offset:#x}"), e))?;
+        if back[..page.len()] != page {
+            return Err(Error::new(Kind::Io, format!("what was written at {offset:#x} reads back differently")));
+        }
+    }
+    Ok(())
+}
