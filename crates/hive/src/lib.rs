@@ -1,1 +1,36 @@
-//! Placeholder.
+//! A Windows registry hive (regf) as an editable value: bytes and logs in, bytes out.
+//!
+//! ```text
+//!  bytes + logs ──▶ Hive ──▶ keys, values, class names, descriptors
+//!                    │ edit cell by cell: cells are reused, lists stay sorted, counts stay right
+//!                    ▼
+//!                  bytes that load without logs
+//! ```
+//!
+//! The crate does no I/O and knows no file names and no meaning of any key. Every byte may be crafted: references are
+//! checked where they are followed, and nothing that is broken is repaired silently. [`Hive::check`] reports every
+//! invariant of the format that does not hold.
+#![forbid(unsafe_code)]
+
+mod base_block;
+mod big_data;
+mod descriptor;
+mod dump;
+mod edit;
+mod edit_value;
+#[cfg(test)]
+mod fixture;
+mod hive;
+mod image;
+mod key;
+mod list;
+mod log;
+mod marvin;
+mod name;
+mod security;
+mod space;
+mod upcase;
+mod value;
+
+pub use hive::{Hive, KeyId, LoadState, Recover};
+pub use value::{Value, types};
