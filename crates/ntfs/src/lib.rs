@@ -1,1 +1,54 @@
-//! Placeholder.
+//! An NTFS volume over positional reads and writes: reads all, writes what servicing needs, checks itself.
+//!
+//! ```text
+//!  boot sector ─▶ $MFT ─▶ file record ─▶ attribute ─▶ runs ─▶ stream
+//!                            │ $I30 ─▶ index root, index blocks ─▶ names
+//!                            └ $Secure ─▶ $SDS, $SII, $SDH ─▶ security descriptors
+//! ```
+//!
+//! A [`Volume`] is opened on anything that can be read and written at an offset; what lies below (a partition, a container, an
+//! overlay) is not its business. Every byte of it is taken as hostile: each offset, length and count is checked before it is
+//! used, every loop has a limit, and what contradicts itself is refused, never repaired.
+#![forbid(unsafe_code)]
+
+mod allocate;
+mod attribute;
+mod attribute_list;
+mod content;
+mod directory;
+mod file;
+mod file_name;
+mod fixup;
+mod geometry;
+mod index;
+mod log_file;
+mod record;
+mod reference;
+mod rewrite_sids;
+mod runs;
+mod scan;
+mod security;
+mod slots;
+mod stat;
+mod store;
+mod stream;
+mod tree;
+mod upcase;
+mod volume;
+mod wof;
+mod write;
+
+pub use content::StreamReader;
+pub use directory::DirEntry;
+pub use file_name::{FileName, NameView, Namespace};
+pub use geometry::Probe;
+pub use log_file::LogState;
+pub use record::FileRecord;
+pub use reference::FileReference;
+pub use rewrite_sids::SecurityRewrite;
+pub use runs::Run;
+pub use scan::Scanned;
+pub use stat::{FileStat, StandardInformation, StreamInfo};
+pub use store::{Touch, Touched};
+pub use volume::{Volume, VolumeFlags, VolumeInfo};
+pub use wof::Wof;

@@ -1,0 +1,191 @@
+//! Content of streams, whatever way it is stored: resident, clusters, sparse, LZNT1, WOF.
+
+use crate::attribute::{flag, kind};
+use crate::file::File;
+use crate::reference::FileReference;
+use crate::stream::{Clusters, Stream};
+use crate::volume::Volume;
+use crate::wof::{self, WofContent};
+use reseal_dtyp::{Error, Kind, Result};
+
+/// Stated limit of [`Volume::read`]: longer streams are read in pieces.
+const READ_LIMIT: u64 = 2 << 30;
+/// LZNT1 units are 16 clusters of at most 4 KiB; anything larger than this is damage.
+const MAX_UNIT: u64 = 1 << 20;
+
+/// An open stream of a file.
+#[derive(Debug)]
+pub struct StreamReader<'v> {
+    volume: &'v Volume,
+    source: Source,
+    size: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Plain(Stream),
+    Lznt1(Clusters),
+    Wof(WofContent),
+}
+
+impl Volume {
+    /// Opens a stream of a file; an empty name means the unnamed one. `NotFound` without such a stream, `Unsupported` when it
+    /// is encrypted with EFS or lies outside the volume (WIMBoot).
+    pub fn stream(&self, file: FileReference, name: &[u16]) -> Result<StreamReader<'_>> {
+        let file = self.file(file)?;
+        self.stream_of(&file, name)
+    }
+
+    pub(crate) fn stream_of(&self, file: &File, name: &[u16]) -> Result<StreamReader<'_>> {
+        let stream = file.stream(kind::DATA, name, self.geometry.clusters)?.ok_or_else(|| {
+            let name = String::from_utf16_lossy(name);
+            Error::not_found(format!("file {} has no stream `{name}`", file.reference))
+        })?;
+        let size = stream.size();
+        if let Stream::Clusters(clusters) = &stream {
+            if clusters.flags & flag::ENCRYPTED != 0 {
+                return Err(Error::unsupported(format!("file {} is encrypted with EFS", file.reference)));
+            }
+            if clusters.is_compressed() {
+                if clusters.flags & flag::COMPRESSION_MASK != flag::COMPRESSED {
+                    let detail = format!("file {}: compression method {:#x}", file.reference, clusters.flags);
+                    return Err(Error::unsupported(detail));
+                }
+                return Ok(StreamReader { volume: self, source: Source::Lznt1(clusters.clone()), size });
+            }
+        }
+        if name.is_empty() {
+            if let Some(content) = wof::content(self, file, size)? {
+                return Ok(StreamReader { volume: self, source: Source::Wof(content), size });
+            }
+        }
+        Ok(StreamReader { volume: self, source: Source::Plain(stream), size })
+    }
+
+    /// All bytes of a stream. `Limit` above 2 GiB.
+    pub fn read(&self, file: FileReference, stream: &[u16]) -> Result<Vec<u8>> {
+        self.stream(file, stream)?.read_all()
+    }
+
+    /// Reads from a stream at an offset; returns how many bytes there were, less than `buf` only at the end.
+    pub fn read_at(&self, file: FileReference, stream: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.stream(file, stream)?.read_at(offset, buf)
+    }
+
+    /// Length of a stream in bytes.
+    pub fn size(&self, file: FileReference, stream: &[u16]) -> Result<u64> {
+        let file = self.file(file)?;
+        let found = file.stream(kind::DATA, stream, self.geometry.clusters)?;
+        found.map(|s| s.size()).ok_or_else(|| Error::not_found(format!("file {} has no such stream", file.reference)))
+    }
+
+    /// The data of the reparse point, tag and all; `None` when the file is not one.
+    pub fn reparse_data(&self, file: FileReference) -> Result<Option<Vec<u8>>> {
+        self.reparse_data_of(&self.file(file)?)
+    }
+
+    pub(crate) fn reparse_data_of(&self, file: &File) -> Result<Option<Vec<u8>>> {
+        // MAXIMUM_REPARSE_DATA_BUFFER_SIZE is 16 KiB.
+        let stream = file.stream(kind::REPARSE_POINT, &[], self.geometry.clusters)?;
+        stream.map(|s| self.read_metadata(&s, 16 << 10, "$REPARSE_POINT")).transpose()
+    }
+}
+
+impl StreamReader<'_> {
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Byte offset on the volume where content at `offset` lies and how many bytes follow it there; `None` when it is
+    /// resident, compressed, a hole, or behind the initialized size.
+    pub fn place(&self, offset: u64) -> Result<Option<(u64, u64)>> {
+        let Source::Plain(Stream::Clusters(clusters)) = &self.source else { return Ok(None) };
+        let known = clusters.initialized.saturating_sub(offset);
+        let pieces = clusters.pieces(offset, known, self.volume.geometry.cluster_size)?;
+        Ok(pieces.first().and_then(|&(place, len)| place.map(|p| (p, len))))
+    }
+
+    /// Reads at an offset; returns how many bytes there were, less than `buf` only at the end of the stream.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let n = self.size.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let buf = &mut buf[..n];
+        match &self.source {
+            Source::Plain(Stream::Resident(value)) => {
+                let start = offset.min(value.len() as u64) as usize;
+                buf.copy_from_slice(&value[start..start + n]);
+            }
+            Source::Plain(Stream::Clusters(clusters)) => self.volume.read_clusters(clusters, offset, buf)?,
+            Source::Lznt1(clusters) => read_lznt1(self.volume, clusters, offset, buf)?,
+            Source::Wof(content) => content.read(self.volume, offset, buf)?,
+        }
+        Ok(n)
+    }
+
+    /// All bytes. `Limit` above 2 GiB.
+    pub fn read_all(&self) -> Result<Vec<u8>> {
+        if self.size > READ_LIMIT {
+            let detail = format!("the stream has {} bytes; at most {READ_LIMIT} are read at once", self.size);
+            return Err(Error::new(Kind::Limit, detail));
+        }
+        let mut out = vec![0; self.size as usize];
+        self.read_at(0, &mut out)?;
+        Ok(out)
+    }
+}
+
+/// Reads an LZNT1 stream. A unit with all its clusters is stored plainly, one without any is zero, one in between is packed.
+fn read_lznt1(volume: &Volume, clusters: &Clusters, offset: u64, buf: &mut [u8]) -> Result<()> {
+    let cluster = u64::from(volume.geometry.cluster_size);
+    let per_unit = 1u64.checked_shl(u32::from(clusters.unit)).unwrap_or(0);
+    let unit_size = per_unit.saturating_mul(cluster);
+    if clusters.unit == 0 || !(1..=MAX_UNIT).contains(&unit_size) {
+        let detail = format!("compression unit of 2^{} clusters of {cluster} bytes", clusters.unit);
+        return Err(Error::damaged("attribute", "CompressionUnit", 0, detail));
+    }
+    let mut unit = vec![0; unit_size as usize];
+    let mut done = 0;
+    while done < buf.len() {
+        let at = offset + done as u64;
+        let (index, within) = (at / unit_size, (at % unit_size) as usize);
+        let n = (unit.len() - within).min(buf.len() - done);
+        if at >= clusters.initialized {
+            buf[done..].fill(0);
+            break;
+        }
+        read_unit(volume, clusters, index * unit_size, &mut unit)?;
+        buf[done..done + n].copy_from_slice(&unit[within..within + n]);
+        // Within a unit, what is behind the initialized size is not content.
+        let valid = clusters.initialized.saturating_sub(at).min(n as u64) as usize;
+        buf[done + valid..done + n].fill(0);
+        done += n;
+    }
+    Ok(())
+}
+
+fn read_unit(volume: &Volume, clusters: &Clusters, start: u64, unit: &mut [u8]) -> Result<()> {
+    let cluster_size = volume.geometry.cluster_size;
+    // The last unit may have fewer clusters than a full one; the missing ones count as a hole.
+    let reach = clusters.end_vcn().saturating_mul(u64::from(cluster_size));
+    let len = (unit.len() as u64).min(reach.saturating_sub(start));
+    let mut packed = Vec::new();
+    let mut hole = len < unit.len() as u64;
+    for (place, n) in clusters.pieces(start, len, cluster_size)? {
+        let Some(at) = place else {
+            hole = true;
+            continue;
+        };
+        let from = packed.len();
+        packed.resize(from + n as usize, 0);
+        volume.store.read(at, &mut packed[from..])?;
+    }
+    if packed.is_empty() {
+        unit.fill(0);
+    } else if !hole {
+        unit.copy_from_slice(&packed);
+    } else {
+        reseal_codec::lznt1::decompress(&packed, unit)
+            .map_err(|e| Error::damaged("compression unit", "", start, e.to_string()))?;
+    }
+    Ok(())
+}

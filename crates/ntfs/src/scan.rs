@@ -1,0 +1,106 @@
+//! All file records in one pass: large reads, several threads, no allocation per record.
+
+use crate::attribute::kind;
+use crate::file_name::NameView;
+use crate::fixup;
+use crate::record::{FileRecord, flag};
+use crate::stat::StandardInformation;
+use crate::volume::Volume;
+use rayon::prelude::*;
+use reseal_dtyp::{Error, Result};
+
+/// Bytes read at once; one such buffer per thread.
+const CHUNK: u64 = 2 << 20;
+
+/// What the scan meets. Free records are passed over.
+#[derive(Debug)]
+pub enum Scanned<'a> {
+    /// A record in use: a file, or the extension of one.
+    Record(FileRecord<'a>),
+    /// A record that says it is in use and cannot be read.
+    Damaged {
+        /// Its number.
+        number: u64,
+        /// What is wrong.
+        error: Error,
+    },
+}
+
+impl<'a> FileRecord<'a> {
+    /// The names that stand in this record; of a file with several records, each may hold some. Unreadable ones are passed
+    /// over.
+    pub fn names(&self) -> impl Iterator<Item = NameView<'a>> {
+        let at = self.at;
+        self.attributes()
+            .map_while(Result::ok)
+            .take_while(|a| a.kind <= kind::FILE_NAME)
+            .filter(|a| a.kind == kind::FILE_NAME)
+            .filter_map(move |a| NameView::read(a.resident()?, at + a.offset as u64).ok())
+    }
+
+    /// `$STANDARD_INFORMATION`, which only base records have.
+    pub fn standard_information(&self) -> Option<StandardInformation> {
+        let first = self.attributes().next()?.ok()?;
+        let value = first.resident().filter(|_| first.kind == kind::STANDARD_INFORMATION)?;
+        StandardInformation::read(value, self.at).ok()
+    }
+
+    /// The reference of the file that this record belongs to: itself, or the base record that it extends.
+    pub fn owner(&self) -> crate::FileReference {
+        self.base().unwrap_or_else(|| self.reference())
+    }
+}
+
+impl Volume {
+    /// Reads all file records, in chunks and in parallel. Each chunk starts with a state from `start`; `visit` is called for
+    /// every record in use of the chunk in order; the states come back in the order of the chunks, whatever the threads did.
+    pub fn scan<T: Send>(
+        &self,
+        start: impl Fn() -> T + Sync,
+        visit: impl Fn(&mut T, Scanned<'_>) + Sync,
+    ) -> Result<Vec<T>> {
+        let record_size = u64::from(self.geometry.record_size);
+        let total = self.record_count() * record_size;
+        let chunks = total.div_ceil(CHUNK);
+        (0..chunks)
+            .into_par_iter()
+            .map_init(
+                || vec![0; CHUNK.min(total) as usize],
+                |buffer, index| {
+                    let offset = index * CHUNK;
+                    let bytes = &mut buffer[..CHUNK.min(total - offset) as usize];
+                    self.read_clusters(&self.mft, offset, bytes)?;
+                    let mut state = start();
+                    self.visit_chunk(bytes, offset, &mut |scanned| visit(&mut state, scanned));
+                    Ok(state)
+                },
+            )
+            .collect()
+    }
+
+    fn visit_chunk(&self, bytes: &mut [u8], offset: u64, visit: &mut dyn FnMut(Scanned<'_>)) {
+        let record_size = self.geometry.record_size as usize;
+        for (i, record) in bytes.chunks_exact_mut(record_size).enumerate() {
+            let number = (offset + (i * record_size) as u64) / record_size as u64;
+            let damaged = |error| Scanned::Damaged { number, error };
+            match &record[..4] {
+                b"FILE" => {}
+                b"BAAD" => {
+                    let detail = format!("record {number} is marked BAAD: an earlier reader found a torn write");
+                    visit(damaged(Error::damaged("file record", "Signature", self.record_offset(number), detail)));
+                    continue;
+                }
+                _ => continue,
+            }
+            if u16::from_le_bytes([record[0x16], record[0x17]]) & flag::IN_USE == 0 {
+                continue;
+            }
+            // The offset on the volume is only for errors: found when one is made.
+            let result = fixup::unprotect(record, "file record", 0).and_then(|()| FileRecord::new(number, record, 0));
+            match result {
+                Ok(view) => visit(Scanned::Record(view)),
+                Err(error) => visit(damaged(error.within(format!("record {number}")))),
+            }
+        }
+    }
+}
