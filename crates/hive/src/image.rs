@@ -5,6 +5,7 @@
 use crate::base_block::{BaseBlock, LEN, at as field, get16, get32, put32};
 use crate::space::Space;
 use reseal_dtyp::{Error, Kind, Result, View};
+use std::ops::Range;
 
 /// Length of an hbin's header.
 pub(crate) const BIN_HEADER: usize = 32;
@@ -149,6 +150,14 @@ impl Image {
             self.space = Some(Space::build(self)?);
         }
         Ok(())
+    }
+
+    /// Zeroes a range of the file. Counts as an edit.
+    pub(crate) fn zero(&mut self, range: Range<usize>) {
+        if let Some(bytes) = self.bytes.get_mut(range) {
+            bytes.fill(0);
+            self.changed = true;
+        }
     }
 
     /// Names another root key in the base block.

@@ -39,7 +39,6 @@ pub(crate) mod nk {
 /// A checked key cell: long enough for its fields and its name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key<'a> {
-    pub(crate) at: u32,
     content: &'a [u8],
 }
 
@@ -113,7 +112,7 @@ impl Image {
         if content.len() < nk::NAME {
             return bad("", format!("the cell holds {} bytes, a key needs {}", content.len(), nk::NAME));
         }
-        let key = Key { at, content };
+        let key = Key { content };
         if nk::NAME + key.name_len() > content.len() {
             return bad("name", format!("{} bytes of name, the cell has {}", key.name_len(), content.len() - nk::NAME));
         }

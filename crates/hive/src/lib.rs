@@ -27,10 +27,16 @@ mod list;
 mod log;
 mod marvin;
 mod name;
+mod owners;
+mod residue;
+mod scan;
 mod security;
+mod sids;
 mod space;
 mod upcase;
 mod value;
 
 pub use hive::{Hive, KeyId, LoadState, Recover};
+pub use residue::Residue;
+pub use sids::{Place, Region, SidEdits};
 pub use value::{Value, types};

@@ -147,7 +147,7 @@ pub(crate) fn upcase(unit: u16) -> u16 {
     }
     let at = RUNS.partition_point(|run| run.1 < unit);
     match RUNS.get(at) {
-        Some(&(first, _, step, add)) if unit >= first && (unit - first) % step == 0 => {
+        Some(&(first, _, step, add)) if unit >= first && (unit - first).is_multiple_of(step) => {
             u16::try_from(i32::from(unit) + add).unwrap_or(unit)
         }
         _ => unit,

@@ -227,6 +227,10 @@ impl Image {
                 inline[..data.len()].copy_from_slice(data);
                 (vk::INLINE | len, u32::from_le_bytes(inline))
             }
+            Storage::Cell(cell, old_len) if old_len == data.len() => {
+                self.put(cell, 0, data, "value data")?;
+                (len, cell)
+            }
             Storage::Big(record, old_len) if old_len == data.len() => {
                 self.overwrite_big(record, data)?;
                 (len, record)

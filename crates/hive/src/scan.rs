@@ -1,0 +1,175 @@
+//! Where old SIDs may stand: one raw search over the hive's bytes, and the cells that the hits fall into.
+//!
+//! The search is for what all forms of a SID share, its three numbers, and ignores what precedes and follows: whether a
+//! hit is a SID is decided on the bytes of the name or value that it belongs to, since a digit of the next cell is not
+//! part of a name. No hit, no further work.
+
+use crate::base_block::LEN;
+use crate::big_data::SEGMENT;
+use crate::image::{BIN_HEADER, Image, dword, place, word};
+use memchr::memmem::Finder;
+use reseal_dtyp::{DomainSid, Error, Result};
+use reseal_sid::SidMap;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// More than half of the longest form: `S-1-5-21-` and three numbers of ten digits in UTF-16 take 82 bytes.
+const WINDOW: usize = 96;
+
+/// A cell with at least one hit.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HitCell {
+    pub(crate) allocated: bool,
+    /// The hits, relative to the cell's content.
+    pub(crate) hits: Vec<Range<usize>>,
+}
+
+/// All hits of a hive.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HitMap {
+    /// One bit per 8 bytes of hbins: the cell that starts here has a hit.
+    bits: Vec<u64>,
+    pub(crate) cells: BTreeMap<u32, HitCell>,
+    /// File ranges in the base block, in hbin headers and in hbins whose cells do not tile.
+    pub(crate) outside: Vec<Range<usize>>,
+    /// File ranges behind the hbins.
+    pub(crate) tail: Vec<Range<usize>>,
+}
+
+impl HitMap {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.outside.is_empty() && self.tail.is_empty()
+    }
+
+    /// Whether the cell at `at` has a hit.
+    pub(crate) fn has(&self, at: u32) -> bool {
+        self.bits.get(at as usize / 512).is_some_and(|bits| bits >> (at / 8 % 64) & 1 == 1)
+    }
+
+    fn cell(&mut self, at: u32, allocated: bool) -> &mut HitCell {
+        let index = at as usize / 512;
+        if index >= self.bits.len() {
+            self.bits.resize(index + 1, 0);
+        }
+        self.bits[index] |= 1 << (at / 8 % 64);
+        let cell = self.cells.entry(at).or_default();
+        cell.allocated = allocated;
+        cell
+    }
+}
+
+/// The three numbers of a SID in each form.
+fn anchors(sid: DomainSid) -> [Vec<u8>; 3] {
+    let DomainSid([a, b, c]) = sid;
+    let text = format!("-{a}-{b}-{c}");
+    [
+        [a, b, c].iter().flat_map(|n| n.to_le_bytes()).collect(),
+        text.bytes().flat_map(|b| [b, 0]).collect(),
+        text.into_bytes(),
+    ]
+}
+
+/// File ranges of all hits, ascending.
+fn search(finders: &[Finder<'_>], bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    for finder in finders {
+        let len = finder.needle().len();
+        out.extend(finder.find_iter(bytes).map(|at| at..at + len));
+    }
+    out.sort_by_key(|hit| hit.start);
+    out
+}
+
+impl Image {
+    /// Searches the whole file. With `strict`, hbins whose cells do not tile are an error if they have a hit.
+    pub(crate) fn hit_map(&self, map: &SidMap, strict: bool) -> Result<HitMap> {
+        let needles: Vec<Vec<u8>> = map.pairs().iter().flat_map(|(old, _)| anchors(*old)).collect();
+        let finders: Vec<Finder<'_>> = needles.iter().map(|n| Finder::new(n.as_slice())).collect();
+        let mut out = HitMap::default();
+        let mut cursor = 0;
+        for hit in search(&finders, &self.bytes) {
+            if hit.start < LEN {
+                out.outside.push(hit);
+            } else if hit.start >= LEN + self.size as usize {
+                out.tail.push(hit);
+            } else {
+                self.assign(hit, &mut cursor, &mut out, strict)?;
+            }
+        }
+        if self.minor > 3 {
+            self.find_split(&finders, &mut out);
+        }
+        Ok(out)
+    }
+
+    /// Enters a hit inside the hbins; `cursor` is the cell where the last one was found.
+    fn assign(&self, hit: Range<usize>, cursor: &mut u32, out: &mut HitMap, strict: bool) -> Result<()> {
+        let target = (hit.start - LEN) as u32;
+        let (bin, end) = (self.bin_start(target), self.bin_end(target));
+        let first = bin + BIN_HEADER as u32;
+        if target < first {
+            out.outside.push(hit);
+            return Ok(());
+        }
+        let mut at = if (first..=target).contains(cursor) { *cursor } else { first };
+        while at < end {
+            let raw = self.raw_size(at);
+            let len = raw.unsigned_abs();
+            if len < 8 || !len.is_multiple_of(8) || len > end - at {
+                if strict {
+                    return Err(Error::damaged(
+                        "cell",
+                        "size",
+                        place(at),
+                        format!("size {raw} does not tile the hbin"),
+                    ));
+                }
+                break;
+            }
+            if target < at + len {
+                *cursor = at;
+                let start = (target - at) as usize;
+                // A hit that begins in the size field belongs to the cell before or to chance.
+                let range = start.saturating_sub(4)..(start + hit.len()).saturating_sub(4).min(len as usize - 4);
+                out.cell(at, raw < 0).hits.push(range);
+                return Ok(());
+            }
+            at += len;
+        }
+        out.outside.push(hit);
+        Ok(())
+    }
+
+    /// Finds big data records where a SID lies across two segments: no raw search sees those.
+    fn find_split(&self, finders: &[Finder<'_>], out: &mut HitMap) {
+        for &bin in &self.bins {
+            let (mut at, end) = (bin + BIN_HEADER as u32, self.bin_end(bin));
+            while at < end {
+                let raw = self.raw_size(at);
+                let len = raw.unsigned_abs();
+                if len < 8 || !len.is_multiple_of(8) || len > end - at {
+                    break;
+                }
+                let start = LEN + at as usize + 4;
+                if raw < 0 && self.bytes.get(start..start + 2) == Some(b"db") && self.is_split(at, finders) {
+                    out.cell(at, true);
+                }
+                at += len;
+            }
+        }
+    }
+
+    /// Whether a hit lies across two segments of what may be a big data record.
+    fn is_split(&self, record: u32, finders: &[Finder<'_>]) -> bool {
+        let Ok(content) = self.content(record, "db") else { return false };
+        let (count, list) = (usize::from(word(content, 2)), dword(content, 4));
+        let Ok(list) = self.content(list, "db list") else { return false };
+        let segment = |i: usize| self.content(dword(list, 4 * i), "db segment").ok();
+        (1..count.min(list.len() / 4)).any(|i| {
+            let (Some(before), Some(after)) = (segment(i - 1), segment(i)) else { return false };
+            let Some(before) = before.get(SEGMENT - WINDOW..SEGMENT) else { return false };
+            let joint = [before, &after[..after.len().min(WINDOW)]].concat();
+            !search(finders, &joint).is_empty()
+        })
+    }
+}
