@@ -14,6 +14,8 @@
 
 mod base_block;
 mod big_data;
+mod check;
+mod check_tree;
 mod descriptor;
 mod dump;
 mod edit;

@@ -55,6 +55,10 @@ impl CellSet {
             _ => false,
         }
     }
+
+    pub(crate) fn contains(&self, at: u32) -> bool {
+        self.0.get(at as usize / 512).is_some_and(|bits| bits >> (at / 8 % 64) & 1 == 1)
+    }
 }
 
 struct Walk<'a> {

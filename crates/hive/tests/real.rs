@@ -14,8 +14,17 @@ fn survey() {
         let opened = Hive::open(&hive.bytes, &logs, Recover::Replay);
         let took = start.elapsed();
         match opened {
-            Err(e) => println!("{} {}: {e}", hive.name, logs.len()),
+            Err(e) => {
+                println!("{} {}: {e}", hive.name, logs.len());
+                for f in Hive::check_bytes(&hive.bytes).iter().take(4) {
+                    println!("   {f}");
+                }
+            }
             Ok(h) => {
+                let f = h.check();
+                for f in f.iter().take(4) {
+                    println!("   {f}");
+                }
                 let start = Instant::now();
                 let d = h.dump().map(|d| d.len());
                 println!(
