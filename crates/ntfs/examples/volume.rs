@@ -1,4 +1,4 @@
-//! Looks at a volume: `volume IMAGE OFFSET info|ls PATH|cat PATH|stat PATH|scan|sids OLD NEW [COPY]`.
+//! Looks at a volume: `volume IMAGE OFFSET info|ls PATH|cat PATH|stat PATH|scan|check|preflight|sids OLD NEW [COPY]`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/rig/image.rs"]
@@ -28,6 +28,10 @@ fn main() {
     }
     let target = || volume.resolve(&rest[0]).unwrap().expect("no such file");
     match command.as_str() {
+        "check" | "preflight" => {
+            let found = if command == "check" { volume.check() } else { volume.preflight() };
+            found.unwrap().iter().for_each(|finding| println!("{finding}"));
+        }
         "info" => println!("{:#?}\nfree {}", volume.info(), volume.free_clusters().unwrap()),
         "ls" => {
             for entry in volume.entries(target()).unwrap() {

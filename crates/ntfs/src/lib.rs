@@ -14,6 +14,8 @@
 mod allocate;
 mod attribute;
 mod attribute_list;
+mod bits;
+mod check;
 mod content;
 mod directory;
 mod file;
