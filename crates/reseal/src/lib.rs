@@ -1,1 +1,49 @@
-//! Placeholder.
+//! Generalizes a Windows image that is not running: what Sysprep does from the inside, done from the outside.
+//!
+//! ```text
+//!  Image ──▶ Windows volume (Tree) ──▶ hives, facts ──▶ guards ──▶ steps ──▶ Plan ──▶ commit ──▶ Report
+//!                                                                     │
+//!                                         edits: hives in memory, files in the overlay
+//! ```
+//!
+//! 1. [`Image::open`] opens a disk image; nothing is written.
+//! 2. [`plan`] runs guards and steps and checks the result; the whole change lies in memory.
+//! 3. [`Planned::commit_to`] writes a new image; dropping the plan instead is the dry run.
+//!
+//! The library prints nothing, asks nothing, ends no process and keeps no global state.
+#![forbid(unsafe_code)]
+
+mod change;
+mod error;
+mod facts;
+mod generalize;
+mod guards;
+mod hives;
+mod image;
+mod inputs;
+mod inspect;
+mod invariants;
+mod lsa;
+mod ntfs_tree;
+mod options;
+mod sam;
+mod scope;
+mod session;
+mod steps;
+mod tree;
+mod unattend;
+mod volume_state;
+
+pub use change::{Change, StepOutcome, Target};
+pub use error::{Error, Kind, Result};
+pub use facts::{Facts, Product, Profile, SetupState};
+pub use generalize::{Observer, Plan, Planned, Report, ShownFinding, Silent, plan};
+pub use guards::Refusal;
+pub use image::Image;
+pub use inputs::Inputs;
+pub use inspect::{HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, inspect};
+pub use options::{ALLOWABLE_GUARDS, Options, SidChoice, StepSelection};
+pub use sam::User;
+pub use scope::{MachineHive, Scope};
+pub use steps::{Evidence, SidOutcome, Spec, catalogue};
+pub use tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};

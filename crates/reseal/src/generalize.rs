@@ -1,0 +1,265 @@
+//! The main job: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
+
+use crate::error::{Error, Kind, Result, Within};
+use crate::guards::{self, Refusal, Subject};
+use crate::hives::HiveSet;
+use crate::image::{Image, Windows};
+use crate::inputs::Inputs;
+use crate::options::Options;
+use crate::session::Session;
+use crate::steps::STEPS;
+use crate::tree::{NodeId, Tree};
+use crate::{Change, Facts, SidOutcome, StepOutcome, invariants};
+use reseal_dtyp::{Finding, Level};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Told how far a long run has come.
+pub trait Observer: Sync {
+    /// A phase begins.
+    fn phase(&self, name: &str) {
+        let _ = name;
+    }
+    /// Bytes done of bytes in all, within a phase.
+    fn bytes(&self, done: u64, total: u64) {
+        let _ = (done, total);
+    }
+}
+
+/// An observer that does not look.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// What would be done, or was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Version of this document.
+    pub schema: &'static str,
+    /// The image.
+    pub image: String,
+    /// Where Windows lies.
+    pub partition: String,
+    /// What the installation says of itself.
+    pub facts: Facts,
+    /// Guards that would refuse and were allowed.
+    pub allowed: Vec<Refusal>,
+    /// Each step's outcome.
+    pub steps: Vec<StepOutcome>,
+    /// Every change.
+    pub changes: Vec<Change>,
+    /// What was noticed.
+    pub findings: Vec<ShownFinding>,
+    /// The machine SID, when it was replaced.
+    pub sid: Option<SidOutcome>,
+    /// Hives that are written.
+    pub hives_written: usize,
+    /// Bytes of the image file that change, in pages of 4 KiB.
+    pub changed_bytes: u64,
+    /// What only a real Windows can confirm, by step.
+    pub unproven: Vec<String>,
+}
+
+/// A finding for people and JSON.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ShownFinding {
+    /// note, inconsistent or damage.
+    pub level: String,
+    /// Rule.
+    pub id: &'static str,
+    /// Where.
+    pub place: String,
+    /// What.
+    pub detail: String,
+}
+
+impl From<Finding> for ShownFinding {
+    fn from(f: Finding) -> ShownFinding {
+        ShownFinding { level: f.level.to_string(), id: f.id, place: f.place, detail: f.detail }
+    }
+}
+
+/// A plan with everything that is needed to commit it. Dropping it is the dry run.
+#[derive(Debug)]
+pub struct Planned {
+    image: Image,
+    inputs: Inputs,
+    plan: Plan,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Version of this document.
+    pub schema: &'static str,
+    /// The new image.
+    pub output: PathBuf,
+    /// reflink or copy.
+    pub method: &'static str,
+    /// Changed bytes written.
+    pub written_bytes: u64,
+    /// What was done.
+    pub plan: Plan,
+}
+
+/// Plans to generalize the image. `Refused` when a guard refuses, with all guards that do.
+pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Planned> {
+    options.check()?;
+    let path = image.path().display().to_string();
+    let run = || -> Result<Plan> {
+        let windows = image.one_windows(options.installation)?;
+        let place = windows.state.place.clone();
+        stage(&image, windows, options, inputs, observer).within(place)
+    };
+    let plan = run().within(path)?;
+    Ok(Planned { image, inputs: *inputs, plan })
+}
+
+/// Everything between opening and the finished overlay.
+fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Plan> {
+    let Windows { partition, mut tree, state } = windows;
+    observer.phase("reading");
+    let mut hives = HiveSet::load(&tree, &roots(&tree)?)?;
+    let facts = Facts::read(&hives)?;
+    let survey = tree.survey(facts.machine_sid)?;
+    let subject = Subject { facts: &facts, hives: &hives, tree: &tree, volume: &state, survey: &survey };
+    let refusals = guards::refusals(&subject, &options.allow)?;
+    if refusals.iter().any(|r| !r.allowed) {
+        return Err(Error::refused(refusals));
+    }
+    observer.phase("checking");
+    let mut findings = std::mem::take(&mut hives.findings);
+    findings.extend(sound(&tree, "before")?);
+    let broken_before = invariants::broken(&hives, &tree)?;
+    let fixed = invariants::untouchable(&hives)?;
+
+    observer.phase("staging");
+    let (mut changes, mut steps, mut sid) = (Vec::new(), Vec::new(), None);
+    for step in STEPS.iter().filter(|step| options.steps.contains(step.spec().id)) {
+        let spec = step.spec();
+        let before = changes.len();
+        let mut session = Session {
+            spec,
+            facts: &facts,
+            options,
+            inputs,
+            hives: &mut hives,
+            tree: &mut tree,
+            survey: &survey,
+            changes: &mut changes,
+            findings: &mut findings,
+            sid: &mut sid,
+        };
+        let note = step.stage(&mut session).within(format!("step {}", spec.id))?;
+        steps.push(StepOutcome { id: spec.id, changes: changes.len() - before, note, evidence: spec.evidence });
+    }
+    hives.self_check()?;
+    let hives_written = hives.store(&mut tree, inputs.now())?;
+
+    observer.phase("self-check");
+    findings.extend(compare_invariants(broken_before, invariants::broken(&hives, &tree)?)?);
+    if invariants::untouchable(&hives)? != fixed {
+        return Err(Error::new(Kind::Internal, "the boot key or the start of a service changed").hint("this is a defect of reseal; nothing was written"));
+    }
+    if hives_written > 0 || !changes.is_empty() {
+        read_back(image, &partition, &hives)?;
+    }
+    strict(options, &findings)?;
+    let unproven = STEPS.iter().map(|s| s.spec()).filter(|s| steps.iter().any(|o| o.id == s.id && o.changes > 0) && !s.unproven.is_empty());
+    let mut shown: Vec<ShownFinding> = findings.into_iter().map(ShownFinding::from).collect();
+    shown.sort();
+    shown.dedup();
+    Ok(Plan {
+        schema: "reseal.plan/1",
+        image: image.path().display().to_string(),
+        partition: state.place,
+        allowed: refusals,
+        unproven: unproven.map(|s| format!("{}: {}", s.id, s.unproven)).collect(),
+        facts,
+        steps,
+        changes,
+        findings: shown,
+        sid,
+        hives_written,
+        changed_bytes: image.disk.changed_bytes()?,
+    })
+}
+
+/// The volume's root, and the former installation that an upgrade left behind.
+fn roots(tree: &dyn Tree) -> Result<Vec<(NodeId, String)>> {
+    let root = tree.root();
+    let mut out = vec![(root, String::new())];
+    if let Some(old) = tree.resolve(root, "Windows.old")? {
+        out.push((old, r"\Windows.old".to_owned()));
+    }
+    Ok(out)
+}
+
+/// The fast check: damage refuses, notes are passed on.
+fn sound(tree: &dyn Tree, when: &str) -> Result<Vec<Finding>> {
+    let findings = tree.preflight()?;
+    let damage: Vec<&Finding> = findings.iter().filter(|f| f.level > Level::Note).collect();
+    match damage.first() {
+        None => Ok(findings),
+        Some(first) => Err(Error::new(Kind::Damaged, format!("the volume does not pass its check {when} the change: {first} ({} findings)", damage.len()))
+            .hint("`reseal fs check IMAGE` lists all findings; in Windows run `chkdsk C: /f`; nothing was written")),
+    }
+}
+
+/// What was broken before is passed on as a finding; what staging broke is a defect.
+fn compare_invariants(before: Vec<Finding>, after: Vec<Finding>) -> Result<Vec<Finding>> {
+    if let Some(new) = after.iter().find(|finding| !before.contains(finding)) {
+        return Err(Error::new(Kind::Internal, format!("the sealed image would not work: {new}")).hint("this is a defect of reseal; nothing was written"));
+    }
+    Ok(after)
+}
+
+/// Opens the staged volume anew, checks it, and reads every written hive as Windows would.
+fn read_back(image: &Image, partition: &reseal_disk::Partition, hives: &HiveSet) -> Result<()> {
+    let tree = crate::ntfs_tree::NtfsTree { volume: image.volume(partition)? };
+    sound(&tree, "after")?;
+    for file in hives.files.iter().filter(|file| file.edited) {
+        if tree.read(file.node).within(&file.path)? != file.hive.to_bytes() {
+            return Err(Error::new(Kind::Internal, "the hive reads back differently").subject(file.path.clone()).hint("this is a defect of reseal; nothing was written"));
+        }
+    }
+    Ok(())
+}
+
+fn strict(options: &Options, findings: &[Finding]) -> Result<()> {
+    match findings.first() {
+        Some(first) if options.strict => {
+            Err(Error::new(Kind::Refused, format!("--strict: {first} ({} findings)", findings.len())).hint("without --strict findings are reported only"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Planned {
+    /// What would be done.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Whether nothing would be done.
+    pub fn is_empty(&self) -> bool {
+        self.plan.changes.is_empty() && self.plan.hives_written == 0
+    }
+
+    /// Writes the sealed image to a new file. Before its last act, a rename, there is no file of that name; after it, the
+    /// whole new image.
+    pub fn commit_to(self, out: &Path, observer: &dyn Observer) -> Result<Report> {
+        let label = self.plan.facts.machine_sid.map(|sid| sid.to_string()).unwrap_or_default();
+        let mut stream = self.inputs.stream(&[b"vhdx-write-guids", label.as_bytes()]);
+        let guids = [stream.guid(), stream.guid()];
+        observer.phase("writing");
+        let done = self.image.disk.commit_to(out, guids, &|done, total| observer.bytes(done, total)).within(out.display())?;
+        let method = match done.method {
+            reseal_disk::CopyMethod::Reflink => "reflink",
+            reseal_disk::CopyMethod::Copy => "copy",
+        };
+        Ok(Report { schema: "reseal.report/1", output: done.path, method, written_bytes: done.changed_bytes, plan: self.plan })
+    }
+}
+

@@ -1,0 +1,209 @@
+//! The hives of an installation: found, loaded with their logs in parallel, and put back.
+
+use crate::error::{Kind, Result, Within};
+use crate::scope::MachineHive;
+use crate::tree::{NodeId, Tree};
+use rayon::prelude::*;
+use reseal_dtyp::{FileTime, Finding, Level};
+use reseal_hive::{Hive, LoadState, Recover};
+
+/// Log suffixes of a hive: the old single log and the two of Windows Vista and later.
+const LOG_SUFFIXES: [&str; 3] = [".LOG", ".LOG1", ".LOG2"];
+
+/// A hive file with its logs.
+#[derive(Debug)]
+pub(crate) struct HiveFile {
+    /// Path from the volume's root.
+    pub(crate) path: String,
+    pub(crate) node: NodeId,
+    pub(crate) machine: Option<MachineHive>,
+    pub(crate) hive: Hive,
+    logs: Vec<(NodeId, Vec<u8>)>,
+    /// A step changed it: it is written back and its logs are emptied.
+    pub(crate) edited: bool,
+}
+
+impl HiveFile {
+    /// Whether its logs hold anything.
+    fn has_log_data(&self) -> bool {
+        self.logs.iter().any(|(_, bytes)| bytes.iter().any(|b| *b != 0))
+    }
+
+    /// The logs' bytes, for a search.
+    pub(crate) fn log_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.logs.iter().map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Whether its content is the primary's with the logs' pages over it.
+    pub(crate) fn is_replayed(&self) -> bool {
+        matches!(self.hive.state(), LoadState::Replayed { .. })
+    }
+}
+
+/// A hive that was not shut down cleanly and whose logs do not cover it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DirtyHive {
+    pub(crate) path: String,
+    pub(crate) why: String,
+}
+
+/// Every hive of an installation.
+#[derive(Debug, Default)]
+pub(crate) struct HiveSet {
+    pub(crate) files: Vec<HiveFile>,
+    pub(crate) dirty: Vec<DirtyHive>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A file that may be a hive.
+struct Candidate {
+    path: String,
+    node: NodeId,
+    folder: NodeId,
+    name: Vec<u16>,
+    machine: Option<MachineHive>,
+}
+
+impl HiveSet {
+    /// Loads all hives below `root` (the volume's root or `Windows.old`). A machine hive that cannot be read is an error;
+    /// another one is a finding, and stays as it is.
+    pub(crate) fn load(tree: &dyn Tree, roots: &[(NodeId, String)]) -> Result<HiveSet> {
+        let mut candidates = Vec::new();
+        for (i, (root, prefix)) in roots.iter().enumerate() {
+            find_candidates(tree, *root, prefix, i == 0, &mut candidates)?;
+        }
+        let loaded: Vec<_> = candidates.into_par_iter().map(|c| (c.path.clone(), c.machine, load(tree, c))).collect();
+        let mut set = HiveSet::default();
+        for (path, machine, result) in loaded {
+            match result {
+                Ok(None) => {}
+                Ok(Some((file, dirty))) => {
+                    set.dirty.extend(dirty.map(|why| DirtyHive { path, why }));
+                    set.files.push(file);
+                }
+                Err(e) if machine.is_some() => return Err(e),
+                Err(e) => set.findings.push(Finding::new(Level::Damage, "hive-unreadable", path, e.to_string())),
+            }
+        }
+        set.files.sort_by_key(|file| file.node);
+        Ok(set)
+    }
+
+    pub(crate) fn machine(&self, which: MachineHive) -> Option<&HiveFile> {
+        self.files.iter().find(|file| file.machine == Some(which))
+    }
+
+    pub(crate) fn machine_mut(&mut self, which: MachineHive) -> Option<&mut HiveFile> {
+        self.files.iter_mut().find(|file| file.machine == Some(which))
+    }
+
+    /// Puts edited hives back, one by one in file-reference order, and empties their logs. Returns how many.
+    pub(crate) fn store(&mut self, tree: &mut dyn Tree, now: FileTime) -> Result<usize> {
+        let mut stored = 0;
+        for file in self.files.iter_mut().filter(|file| file.edited) {
+            let bytes = file.hive.to_bytes();
+            tree.replace(file.node, &bytes, now).within(&file.path)?;
+            for (node, log) in file.logs.iter().filter(|(_, log)| log.iter().any(|b| *b != 0)) {
+                tree.replace(*node, &vec![0; log.len()], now).within(&file.path)?;
+            }
+            stored += 1;
+        }
+        Ok(stored)
+    }
+
+    /// Checks every edited hive: one that was sound stays sound, and one that was not is not touched.
+    pub(crate) fn self_check(&self) -> Result<()> {
+        self.files.par_iter().filter(|file| file.edited).try_for_each(|file| {
+            let damage: Vec<_> = file.hive.check().into_iter().filter(|f| f.level > Level::Note).collect();
+            match damage.first() {
+                None => Ok(()),
+                Some(first) => Err(crate::Error::new(Kind::Damaged, format!("the hive does not pass its check: {first} ({} findings)", damage.len()))
+                    .subject(file.path.clone())
+                    .hint("look at all findings with `reseal hive check`; the hive was damaged before, or this is a defect of reseal")),
+            }
+        })
+    }
+}
+
+fn units(text: &str) -> Vec<u16> {
+    text.encode_utf16().collect()
+}
+
+fn find_candidates(tree: &dyn Tree, root: NodeId, prefix: &str, is_main: bool, out: &mut Vec<Candidate>) -> Result<()> {
+    let mut add_folder = |path: &str, accept: &dyn Fn(&str) -> bool| -> Result<()> {
+        let Some(folder) = tree.resolve(root, path).within(path)? else { return Ok(()) };
+        for entry in tree.entries(folder).within(path)? {
+            let name = entry.name_lossy();
+            if entry.is_dir || entry.is_reparse || entry.size < 4096 || !accept(&name.to_ascii_lowercase()) {
+                continue;
+            }
+            let in_config = path.eq_ignore_ascii_case(r"Windows\System32\config");
+            let machine = MachineHive::ALL.into_iter().find(|m| is_main && in_config && m.file_name().eq_ignore_ascii_case(&name));
+            out.push(Candidate { path: format!(r"{prefix}\{path}\{name}"), node: entry.node, folder, name: entry.name, machine });
+        }
+        Ok(())
+    };
+    let any = |name: &str| ![".log", ".log1", ".log2", ".blf", ".regtrans-ms", ".evt"].iter().any(|s| name.ends_with(s));
+    add_folder(r"Windows\System32\config", &any)?;
+    add_folder(r"Windows\System32\config\RegBack", &any)?;
+    add_folder(r"Windows\AppCompat\Programs", &|name| name.ends_with(".hve"))?;
+    let user = |name: &str| matches!(name, "ntuser.dat" | "ntuser.man");
+    for profile in [r"Windows\System32\config\systemprofile", r"Windows\ServiceProfiles\LocalService", r"Windows\ServiceProfiles\NetworkService"] {
+        add_folder(profile, &user)?;
+        add_folder(&format!(r"{profile}\AppData\Local\Microsoft\Windows"), &|name| name == "usrclass.dat")?;
+    }
+    for user_folder in folders(tree, root, "Users")? {
+        let home = format!(r"Users\{user_folder}");
+        add_folder(&home, &user)?;
+        add_folder(&format!(r"{home}\AppData\Local\Microsoft\Windows"), &|name| name == "usrclass.dat")?;
+        let packages = format!(r"{home}\AppData\Local\Packages");
+        for package in folders(tree, root, &packages)? {
+            add_folder(&format!(r"{packages}\{package}\Settings"), &|name| name.ends_with(".dat"))?;
+            add_folder(&format!(r"{packages}\{package}\SystemAppData\Helium"), &|name| name.ends_with(".dat"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names of the real folders (no junctions) in a folder.
+fn folders(tree: &dyn Tree, root: NodeId, path: &str) -> Result<Vec<String>> {
+    let entries = tree.entries_of(root, path).within(path)?;
+    // A name with a lone surrogate does not survive the trip through text; no profile has one.
+    Ok(entries.iter().filter(|e| e.is_dir && !e.is_reparse).map(crate::TreeEntry::name_lossy).collect())
+}
+
+/// `None` when the file is no hive.
+fn load(tree: &dyn Tree, candidate: Candidate) -> Result<Option<(HiveFile, Option<String>)>> {
+    let Candidate { path, node, folder, name, machine } = candidate;
+    let mut magic = [0; 4];
+    tree.read_at(node, 0, &mut magic).within(&path)?;
+    if &magic != b"regf" {
+        return Ok(None);
+    }
+    let primary = tree.read(node).within(&path)?;
+    let mut logs = Vec::new();
+    for suffix in LOG_SUFFIXES {
+        let log_name: Vec<u16> = name.iter().copied().chain(units(suffix)).collect();
+        if let Some(log) = tree.lookup(folder, &log_name).within(&path)? {
+            logs.push((log, tree.read(log).within(&path)?));
+        }
+    }
+    let log_bytes: Vec<&[u8]> = logs.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+    let (hive, dirty) = match Hive::open(&primary, &log_bytes, Recover::Replay) {
+        Ok(hive) => (hive, None),
+        Err(e) if e.kind() == reseal_dtyp::Kind::Conflict => {
+            (Hive::open(&primary, &log_bytes, Recover::AsIs).within(&path)?, Some(e.to_string()))
+        }
+        Err(e) => return Err(e).within(&path),
+    };
+    Ok(Some((HiveFile { path, node, machine, hive, logs, edited: false }, dirty)))
+}
+
+impl HiveFile {
+    /// Marks the hive for writing when its logs or its replayed pages still hold one of the SIDs.
+    pub(crate) fn touch_for_logs(&mut self, map: &reseal_sid::SidMap) {
+        if !self.edited && self.has_log_data() && (self.is_replayed() || self.log_bytes().any(|log| map.is_in(log))) {
+            self.edited = true;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! An image: a disk in a host file, its partitions, and the Windows installations on them.
+
+use crate::error::{Error, Kind, Result, Within};
+use crate::ntfs_tree::NtfsTree;
+use crate::volume_state::VolumeState;
+use reseal_disk::{Disk, Partition, PartitionTable, WriteAt};
+use reseal_ntfs::{Probe, Volume};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An image, opened for reading. Nothing below it is written until a plan is committed to a new file.
+#[derive(Debug)]
+pub struct Image {
+    pub(crate) disk: Disk,
+    pub(crate) table: PartitionTable,
+    /// Partition that the user named with `#pN`.
+    pub(crate) selected: Option<u32>,
+}
+
+/// A volume with a Windows folder.
+pub(crate) struct Windows {
+    pub(crate) partition: Partition,
+    pub(crate) tree: NtfsTree,
+    pub(crate) state: VolumeState,
+}
+
+/// Splits `disk.vhdx#p3`. An existing path wins over a selector.
+fn selector(text: &str) -> Result<(PathBuf, Option<u32>)> {
+    if !Path::new(text).exists()
+        && let Some((path, part)) = text.rsplit_once("#p")
+    {
+        let number = part.parse().map_err(|_| Error::new(Kind::Usage, format!("`#p{part}` names no partition: a number is needed, as in disk.vhdx#p3")))?;
+        return Ok((PathBuf::from(path), Some(number)));
+    }
+    Ok((PathBuf::from(text), None))
+}
+
+impl Image {
+    /// Opens `disk.vhdx`, `disk.raw` or, for one partition of it, `disk.vhdx#p3`.
+    pub fn open(text: &str) -> Result<Image> {
+        let (path, selected) = selector(text)?;
+        let open = || -> Result<Image> {
+            let disk = Disk::open(&path)?;
+            let table = disk.partitions()?;
+            if let Some(number) = selected
+                && !table.partitions.iter().any(|p| p.number == number)
+            {
+                let have: Vec<String> = table.partitions.iter().map(|p| p.number.to_string()).collect();
+                return Err(Error::new(Kind::NotFound, format!("there is no partition {number}")).hint(format!("there are: {}", have.join(", "))));
+            }
+            Ok(Image { disk, table, selected })
+        };
+        open().within(path.display())
+    }
+
+    /// The image file.
+    pub fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
+    /// The partitions that the user's selector leaves.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.table.partitions.iter().filter(|p| self.selected.is_none_or(|number| number == p.number))
+    }
+
+    /// The bytes of a partition.
+    pub(crate) fn bytes(&self, partition: &Partition) -> Arc<dyn WriteAt> {
+        self.disk.partition(partition)
+    }
+
+    /// What a partition holds, by its first sector.
+    pub(crate) fn probe(&self, partition: &Partition) -> Result<Probe> {
+        let bytes = self.bytes(partition);
+        let mut first = [0; 512];
+        if bytes.len() < 512 {
+            return Ok(Probe::Unknown);
+        }
+        bytes.read_at(0, &mut first)?;
+        Ok(Volume::probe(&first))
+    }
+
+    /// How messages name a partition.
+    pub(crate) fn place(partition: &Partition) -> String {
+        if partition.number == 0 { "volume".to_owned() } else { format!("partition {}", partition.number) }
+    }
+
+    /// The volume of a partition.
+    pub(crate) fn volume(&self, partition: &Partition) -> Result<Volume> {
+        Volume::open(self.bytes(partition)).within(Image::place(partition))
+    }
+
+    /// Every volume with `Windows\System32\config\SYSTEM`, in table order.
+    pub(crate) fn windows(&self) -> Result<Vec<Windows>> {
+        let mut out = Vec::new();
+        for partition in self.partitions() {
+            if self.probe(partition)? != Probe::Ntfs {
+                continue;
+            }
+            let volume = match self.volume(partition) {
+                Ok(volume) => volume,
+                // Another partition's damage is no reason to refuse, unless the user named it or there is no other.
+                Err(e) if self.selected.is_some() || self.partitions().count() == 1 => return Err(e),
+                Err(_) => continue,
+            };
+            if volume.resolve(r"Windows\System32\config\SYSTEM").within(Image::place(partition))?.is_some() {
+                let state = VolumeState::of(&volume, Image::place(partition));
+                out.push(Windows { partition: partition.clone(), tree: NtfsTree { volume }, state });
+            }
+        }
+        Ok(out)
+    }
+
+    /// The installation to work on: the only one, or number `wanted` from 1.
+    pub(crate) fn one_windows(&self, wanted: Option<usize>) -> Result<Windows> {
+        let mut found = self.windows()?;
+        let count = found.len();
+        match (count, wanted) {
+            (0, _) => Err(self.no_windows()?),
+            (1, None) => Ok(found.remove(0)),
+            (_, Some(n)) if (1..=count).contains(&n) => Ok(found.remove(n - 1)),
+            (_, Some(n)) => Err(Error::new(Kind::NotFound, format!("there is no installation {n}; the image has {count}"))),
+            (_, None) => {
+                let list: Vec<String> = found.iter().enumerate().map(|(i, w)| format!("{} on {}", i + 1, w.state.place)).collect();
+                Err(Error::new(Kind::Usage, format!("the image has {count} Windows installations: {}", list.join(", "))).hint("choose one with `--installation N` or `IMAGE#pN`"))
+            }
+        }
+    }
+
+    /// Why there is no installation: encrypted, another file system, or really none.
+    fn no_windows(&self) -> Result<Error> {
+        for partition in self.partitions() {
+            let refusal = |id, reason: &str, hint: &str| {
+                Error::refused(vec![crate::Refusal::new(id, Image::place(partition), reason, hint)])
+            };
+            match self.probe(partition)? {
+                Probe::BitLocker => {
+                    return Ok(refusal("bitlocker", "the volume is encrypted with BitLocker", "in Windows run `manage-bde -off C:` and wait until it is decrypted"));
+                }
+                Probe::ReFs => return Ok(refusal("refs", "the volume is ReFS, which is not handled", "install Windows on NTFS")),
+                _ => {}
+            }
+        }
+        Ok(Error::new(Kind::NotFound, format!("no Windows installation was found on {} partitions", self.partitions().count()))
+            .hint("`reseal inspect IMAGE` shows what the image holds"))
+    }
+}

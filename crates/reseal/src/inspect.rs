@@ -1,0 +1,196 @@
+//! `inspect`: what an image holds, and what guards would say.
+
+use crate::error::{Result, Within};
+use crate::generalize::ShownFinding;
+use crate::guards::{self, Refusal, Subject};
+use crate::hives::HiveSet;
+use crate::image::Image;
+use crate::tree::Tree;
+use crate::Facts;
+use reseal_disk::{PartitionType, Scheme};
+use reseal_ntfs::Probe;
+use serde::Serialize;
+
+/// Everything that is known of an image without changing it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// Version of this document.
+    pub schema: &'static str,
+    /// The image file.
+    pub image: String,
+    /// Container: raw, vhdx-fixed, vhdx-dynamic.
+    pub format: &'static str,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
+    /// Length of the disk in bytes.
+    pub disk_bytes: u64,
+    /// Logical sector size, where the container states it.
+    pub sector_bytes: Option<u32>,
+    /// Entries of the container's log that would be replayed.
+    pub container_log_entries: usize,
+    /// gpt, mbr, bare or unknown.
+    pub scheme: &'static str,
+    /// The partitions.
+    pub partitions: Vec<PartitionInfo>,
+    /// The installations.
+    pub installations: Vec<InstallationInfo>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartitionInfo {
+    /// Number, as `#pN` takes it.
+    pub number: u32,
+    /// Type GUID or byte.
+    pub ty: String,
+    /// Name.
+    pub name: String,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// What its first sector says.
+    pub content: &'static str,
+    /// The NTFS volume, when there is one that opens.
+    pub ntfs: Option<VolumeSummary>,
+    /// Why it does not open.
+    pub error: Option<String>,
+}
+
+/// An NTFS volume.
+#[derive(Debug, Clone, Serialize)]
+pub struct VolumeSummary {
+    /// Label.
+    pub label: String,
+    /// NTFS version.
+    pub version: String,
+    /// Cluster size in bytes.
+    pub cluster_bytes: u32,
+    /// State of `$LogFile`.
+    pub log: String,
+    /// Whether it is marked dirty.
+    pub dirty: bool,
+}
+
+/// One installation.
+#[derive(Debug, Clone, Serialize)]
+pub struct InstallationInfo {
+    /// Where it lies.
+    pub partition: String,
+    /// What it says of itself.
+    pub facts: Facts,
+    /// Whether it is sealed to OOBE.
+    pub sealed: bool,
+    /// Hives that were found.
+    pub hives: Vec<HiveInfo>,
+    /// Files and folders.
+    pub files: u64,
+    /// Guards that refuse.
+    pub refusals: Vec<Refusal>,
+    /// What was noticed.
+    pub findings: Vec<ShownFinding>,
+}
+
+/// One hive.
+#[derive(Debug, Clone, Serialize)]
+pub struct HiveInfo {
+    /// Path from the volume's root.
+    pub path: String,
+    /// clean, replayed or unrecovered.
+    pub state: String,
+}
+
+/// Reads everything that guards look at.
+pub fn inspect(image: &Image) -> Result<Inspection> {
+    let run = || -> Result<Inspection> {
+        let disk = &image.disk;
+        let scheme = match image.table.scheme {
+            Scheme::Gpt => "gpt",
+            Scheme::Mbr => "mbr",
+            Scheme::Bare => "bare",
+            Scheme::Unknown => "unknown",
+        };
+        let mut partitions = Vec::new();
+        for partition in image.partitions() {
+            partitions.push(partition_info(image, partition)?);
+        }
+        let mut installations = Vec::new();
+        for windows in image.windows()? {
+            let place = windows.state.place.clone();
+            installations.push(installation(windows).within(place)?);
+        }
+        Ok(Inspection {
+            schema: "reseal.inspect/1",
+            image: image.path().display().to_string(),
+            format: disk.format().name(),
+            file_bytes: disk.file_len(),
+            disk_bytes: disk.bytes().len(),
+            sector_bytes: disk.sector_size(),
+            container_log_entries: disk.replayed_log_entries(),
+            scheme,
+            partitions,
+            installations,
+        })
+    };
+    run().within(image.path().display())
+}
+
+fn partition_info(image: &Image, partition: &reseal_disk::Partition) -> Result<PartitionInfo> {
+    let probe = image.probe(partition)?;
+    let content = match probe {
+        Probe::Ntfs => "ntfs",
+        Probe::BitLocker => "bitlocker",
+        Probe::ReFs => "refs",
+        Probe::Fat => "fat",
+        _ => "unknown",
+    };
+    let volume = (probe == Probe::Ntfs).then(|| image.volume(partition));
+    let (ntfs, error) = match volume {
+        None => (None, None),
+        Some(Err(e)) => (None, Some(e.to_string())),
+        Some(Ok(volume)) => {
+            let info = volume.info();
+            let summary = VolumeSummary {
+                label: info.label,
+                version: format!("{}.{}", info.version.0, info.version.1),
+                cluster_bytes: info.cluster_size,
+                log: info.log_state.to_string(),
+                dirty: info.flags.is_dirty(),
+            };
+            (Some(summary), None)
+        }
+    };
+    let ty = match partition.ty {
+        PartitionType::Gpt(guid) => guid.to_string(),
+        PartitionType::Mbr(byte) => format!("{byte:#04x}"),
+        PartitionType::Whole => "whole disk".to_owned(),
+    };
+    let (number, name, offset, bytes) = (partition.number, partition.name.clone(), partition.offset, partition.len);
+    Ok(PartitionInfo { number, ty, name, offset, bytes, content, ntfs, error })
+}
+
+fn installation(windows: crate::image::Windows) -> Result<InstallationInfo> {
+    use reseal_hive::LoadState;
+    let tree = &windows.tree;
+    let mut hives = HiveSet::load(tree, &[(tree.root(), String::new())])?;
+    let facts = Facts::read(&hives)?;
+    let survey = tree.survey(facts.machine_sid)?;
+    let subject = Subject { facts: &facts, hives: &hives, tree, volume: &windows.state, survey: &survey };
+    let refusals = guards::refusals(&subject, &[])?;
+    let state = |file: &crate::hives::HiveFile| match file.hive.state() {
+        LoadState::Clean => "clean".to_owned(),
+        LoadState::Replayed { entries, .. } => format!("replayed ({entries} log entries)"),
+        LoadState::Unrecovered { why } => format!("unrecovered: {why}"),
+    };
+    let hive_infos = hives.files.iter().map(|f| HiveInfo { path: f.path.clone(), state: state(f) }).collect();
+    let findings = std::mem::take(&mut hives.findings).into_iter().chain(crate::invariants::broken(&hives, tree)?);
+    Ok(InstallationInfo {
+        partition: windows.state.place,
+        sealed: facts.setup.is_sealed(),
+        hives: hive_infos,
+        files: survey.files,
+        refusals,
+        findings: findings.map(ShownFinding::from).collect(),
+        facts,
+    })
+}

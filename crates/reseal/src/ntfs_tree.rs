@@ -1,0 +1,147 @@
+//! An NTFS volume as a [`Tree`].
+
+use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
+use memchr::memmem::Finder;
+use reseal_dtyp::{DomainSid, FileTime, Finding, Result, utf16le};
+use reseal_ntfs::{FileReference, Namespace, Scanned, Security, Volume};
+use reseal_sid::SidMap;
+
+/// FILE_ATTRIBUTE_REPARSE_POINT and FILE_ATTRIBUTE_ENCRYPTED.
+const REPARSE_POINT: u32 = 0x400;
+const ENCRYPTED: u32 = 0x4000;
+
+/// The adapter.
+#[derive(Debug)]
+pub(crate) struct NtfsTree {
+    pub(crate) volume: Volume,
+}
+
+fn file(node: NodeId) -> FileReference {
+    FileReference(node.0)
+}
+
+fn security(security: NewSecurity<'_>) -> Security<'_> {
+    match security {
+        NewSecurity::SameAs(node) => Security::SameAs(file(node)),
+        NewSecurity::Descriptor(bytes) => Security::Descriptor(bytes),
+    }
+}
+
+impl Tree for NtfsTree {
+    fn root(&self) -> NodeId {
+        NodeId(self.volume.root().0)
+    }
+
+    fn lookup(&self, folder: NodeId, name: &[u16]) -> Result<Option<NodeId>> {
+        Ok(self.volume.lookup(file(folder), name)?.map(|f| NodeId(f.0)))
+    }
+
+    fn entries(&self, folder: NodeId) -> Result<Vec<TreeEntry>> {
+        let entries = self.volume.entries(file(folder))?;
+        let long = entries.into_iter().filter(|e| e.namespace != Namespace::Dos);
+        Ok(long
+            .map(|e| TreeEntry {
+                is_dir: e.is_directory(),
+                is_reparse: e.attributes & REPARSE_POINT != 0,
+                size: e.size,
+                node: NodeId(e.reference.0),
+                name: e.name,
+            })
+            .collect())
+    }
+
+    fn size(&self, node: NodeId) -> Result<u64> {
+        self.volume.size(file(node), &[])
+    }
+
+    fn read(&self, node: NodeId) -> Result<Vec<u8>> {
+        self.volume.read(file(node), &[])
+    }
+
+    fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.volume.read_at(file(node), &[], offset, buf)
+    }
+
+    fn descriptor(&self, node: NodeId) -> Result<Vec<u8>> {
+        self.volume.descriptor(file(node))
+    }
+
+    fn descriptors(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.volume.descriptors()?.into_iter().map(|(_, bytes)| bytes).collect())
+    }
+
+    fn path(&self, node: NodeId) -> Result<String> {
+        self.volume.path_of(file(node))
+    }
+
+    fn survey(&self, machine: Option<DomainSid>) -> Result<Survey> {
+        let needle = machine.map(|sid| utf16le(&sid.to_string()));
+        let finder = needle.as_ref().map(Finder::new);
+        let named = |bytes: &[u8]| finder.as_ref().is_some_and(|f| bytes.len() >= f.needle().len() && f.find(bytes).is_some());
+        let parts = self.volume.scan(Survey::default, |survey, scanned| {
+            // Damage is the preflight's to report.
+            let Scanned::Record(record) = scanned else { return };
+            if let Some(standard) = record.standard_information() {
+                survey.files += 1;
+                survey.encrypted += usize::from(standard.attributes & ENCRYPTED != 0);
+            }
+            if record.names().any(|name| named(name.name_bytes())) {
+                survey.named_after.push(NodeId(record.owner().0));
+            }
+        })?;
+        let mut all = Survey::default();
+        for mut part in parts {
+            all.files += part.files;
+            all.encrypted += part.encrypted;
+            all.named_after.append(&mut part.named_after);
+        }
+        all.named_after.sort_unstable();
+        all.named_after.dedup();
+        Ok(all)
+    }
+
+    fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()> {
+        self.volume.replace(file(node), &[], data, now)
+    }
+
+    fn create_file(&mut self, folder: NodeId, name: &str, data: &[u8], new: NewSecurity<'_>, now: FileTime) -> Result<NodeId> {
+        Ok(NodeId(self.volume.create_file(file(folder), name, data, security(new), now)?.0))
+    }
+
+    fn create_dir(&mut self, folder: NodeId, name: &str, new: NewSecurity<'_>, now: FileTime) -> Result<NodeId> {
+        Ok(NodeId(self.volume.create_dir(file(folder), name, security(new), now)?.0))
+    }
+
+    fn remove(&mut self, node: NodeId, now: FileTime) -> Result<()> {
+        self.volume.remove(file(node), now)
+    }
+
+    fn rename_sids(&mut self, node: NodeId, map: &SidMap, now: FileTime) -> Result<usize> {
+        let mut renamed = 0;
+        for name in self.volume.names_of(file(node))? {
+            if let Some(new) = map.rewrite_units(&name.name) {
+                self.volume.rename(file(node), name.parent, &name.name, &new, now)?;
+                renamed += 1;
+            }
+        }
+        Ok(renamed)
+    }
+
+    fn set_descriptor(&mut self, node: NodeId, descriptor: &[u8], now: FileTime) -> Result<()> {
+        self.volume.set_security(file(node), Security::Descriptor(descriptor), now)
+    }
+
+    fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts> {
+        let done = self.volume.rewrite_sids(map)?;
+        let changed = done.changed + done.own_descriptors;
+        Ok(DescriptorCounts { unique: done.descriptors + done.own_descriptors, changed, sids: done.sids })
+    }
+
+    fn preflight(&self) -> Result<Vec<Finding>> {
+        self.volume.preflight()
+    }
+
+    fn check(&self) -> Result<Vec<Finding>> {
+        self.volume.check()
+    }
+}

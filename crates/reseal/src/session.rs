@@ -1,0 +1,277 @@
+//! What a step may do: read the installation and stage changes inside its scopes.
+//!
+//! Registry edits go to the hives in memory, file edits to the tree's overlay. A change whose before equals its after is
+//! no change and is not recorded, so the second plan of a sealed image is empty.
+
+use crate::error::{Error, Kind, Result, Within};
+use crate::hives::{HiveFile, HiveSet};
+use crate::inputs::{Inputs, digest};
+use crate::options::Options;
+use crate::scope::{MachineHive, Scope};
+use crate::steps::Spec;
+use crate::tree::{NewSecurity, NodeId, Survey, Tree};
+use crate::{Change, Facts, Target};
+use reseal_dtyp::{Finding, Level};
+use reseal_hive::{Hive, Value, types};
+
+/// Everything a step sees.
+pub(crate) struct Session<'a> {
+    pub(crate) spec: &'static Spec,
+    pub(crate) facts: &'a Facts,
+    pub(crate) options: &'a Options,
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) hives: &'a mut HiveSet,
+    pub(crate) tree: &'a mut dyn Tree,
+    pub(crate) survey: &'a Survey,
+    pub(crate) changes: &'a mut Vec<Change>,
+    pub(crate) findings: &'a mut Vec<Finding>,
+    /// The machine SID step's result, for the report.
+    pub(crate) sid: &'a mut Option<crate::SidOutcome>,
+}
+
+impl Session<'_> {
+    /// The hive of the machine; `None` when the installation has none.
+    pub(crate) fn hive(&self, which: MachineHive) -> Option<&Hive> {
+        self.hives.machine(which).map(|file| &file.hive)
+    }
+
+    /// A value, when hive, key and value are there.
+    pub(crate) fn value(&self, which: MachineHive, key: &str, name: &str) -> Result<Option<Value>> {
+        let Some(file) = self.hives.machine(which) else { return Ok(None) };
+        let read = || file.hive.key(key)?.map_or(Ok(None), |id| file.hive.value(id, name));
+        read().within(&file.path).map_err(|e: Error| e.subject(key.to_owned()))
+    }
+
+    /// Names of the values of a key; empty when it is absent.
+    pub(crate) fn value_names(&self, which: MachineHive, key: &str) -> Result<Vec<String>> {
+        let Some(file) = self.hives.machine(which) else { return Ok(Vec::new()) };
+        let read = || -> reseal_dtyp::Result<Vec<String>> {
+            let Some(id) = file.hive.key(key)? else { return Ok(Vec::new()) };
+            Ok(file.hive.values(id)?.iter().map(Value::name_lossy).collect())
+        };
+        read().within(&file.path)
+    }
+
+    /// Sets a value of an existing key.
+    pub(crate) fn set(&mut self, which: MachineHive, key: &str, name: &str, ty: u32, data: &[u8]) -> Result<()> {
+        let before = self.value(which, key, name)?;
+        if before.as_ref().is_some_and(|v| v.ty == ty && v.data == data) {
+            return Ok(());
+        }
+        let now = self.inputs.now();
+        let path = self.edit(which, key, |hive| {
+            let Some(id) = hive.key(key)? else {
+                return Err(reseal_dtyp::Error::not_found(format!("the key {key} is missing")));
+            };
+            hive.set_clock(Some(now));
+            hive.set_value(id, name, ty, data)
+        })?;
+        let shown = |v: &Value| show(which, name, v);
+        let after = Value { name: name.encode_utf16().collect(), ty, data: data.to_vec() };
+        self.record(
+            Target::Value { hive: path, key: key.to_owned(), name: name.to_owned() },
+            before.as_ref().map(shown),
+            Some(show(which, name, &after)),
+        );
+        Ok(())
+    }
+
+    /// Sets a value that exists, keeping its type; an absent one is not invented.
+    pub(crate) fn set_existing(&mut self, which: MachineHive, key: &str, name: &str, data: &[u8]) -> Result<bool> {
+        match self.value(which, key, name)? {
+            Some(value) => self.set(which, key, name, value.ty, data).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Sets a DWORD that exists; one of another size is left and reported, since its meaning is not known.
+    pub(crate) fn set_existing_u32(&mut self, which: MachineHive, key: &str, name: &str, number: u32) -> Result<bool> {
+        match self.value(which, key, name)? {
+            Some(value) if value.data.len() == 4 => self.set(which, key, name, value.ty, &number.to_le_bytes()).map(|()| true),
+            Some(value) => {
+                let detail = format!("{} bytes of type {}, a DWORD was expected: left as it is", value.data.len(), value.ty);
+                self.find(Level::Note, "value-unexpected", &format!(r"{}\{key} {name}", which.file_name()), detail);
+                Ok(false)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Sets a string.
+    pub(crate) fn set_text(&mut self, which: MachineHive, key: &str, name: &str, text: &str) -> Result<()> {
+        self.set(which, key, name, types::SZ, &sz(text))
+    }
+
+    /// Sets a string that exists.
+    pub(crate) fn set_existing_text(&mut self, which: MachineHive, key: &str, name: &str, text: &str) -> Result<bool> {
+        self.set_existing(which, key, name, &sz(text))
+    }
+
+    /// Deletes a value, when it is there.
+    pub(crate) fn delete_value(&mut self, which: MachineHive, key: &str, name: &str) -> Result<bool> {
+        let Some(before) = self.value(which, key, name)? else { return Ok(false) };
+        let now = self.inputs.now();
+        let path = self.edit(which, key, |hive| {
+            hive.set_clock(Some(now));
+            match hive.key(key)? {
+                Some(id) => hive.delete_value(id, name).map(|_| ()),
+                None => Ok(()),
+            }
+        })?;
+        let target = Target::Value { hive: path, key: key.to_owned(), name: name.to_owned() };
+        self.record(target, Some(show(which, name, &before)), None);
+        Ok(true)
+    }
+
+    /// Deletes every value of a key; the key and its subkeys stay.
+    pub(crate) fn clear_values(&mut self, which: MachineHive, key: &str) -> Result<()> {
+        for name in self.value_names(which, key)? {
+            self.delete_value(which, key, &name)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a key with all below it, when it is there.
+    pub(crate) fn delete_key(&mut self, which: MachineHive, key: &str) -> Result<bool> {
+        let Some(file) = self.hives.machine(which) else { return Ok(false) };
+        if file.hive.key(key).within(&file.path)?.is_none() {
+            return Ok(false);
+        }
+        let path = self.edit(which, key, |hive| match hive.key(key)? {
+            Some(id) => hive.delete_key(id),
+            None => Ok(()),
+        })?;
+        self.record(Target::Key { hive: path, key: key.to_owned() }, Some("key".to_owned()), None);
+        Ok(true)
+    }
+
+    /// Runs an edit on a hive, after the scope allowed it. Returns the hive's path.
+    fn edit(&mut self, which: MachineHive, key: &str, edit: impl FnOnce(&mut Hive) -> reseal_dtyp::Result<()>) -> Result<String> {
+        if !self.spec.writes.iter().any(|scope| scope.covers_key(which, key)) {
+            return Err(self.outside(&format!(r"{}\{key}", which.file_name())));
+        }
+        let id = self.spec.id;
+        let file: &mut HiveFile = self.hives.machine_mut(which).ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("step {id} needs the hive {}, which the installation lacks", which.file_name()))
+        })?;
+        edit(&mut file.hive).within(key).map_err(|e| e.subject(file.path.clone()))?;
+        file.edited = true;
+        Ok(file.path.clone())
+    }
+
+    fn outside(&self, what: &str) -> Error {
+        let detail = format!("step {} would write {what}, which is outside its scopes", self.spec.id);
+        Error::new(Kind::Internal, detail).hint("this is a defect of reseal; nothing was written")
+    }
+
+    /// Writes a file by path; its folder must exist. An equal file with an equal descriptor is no change.
+    pub(crate) fn write_file(&mut self, path: &str, data: &[u8], security: FileSecurity) -> Result<()> {
+        self.allow_file(path)?;
+        let (folder, name) = path.rsplit_once('\\').unwrap_or(("", path));
+        let root = self.tree.root();
+        let folder_node = self.tree.resolve(root, folder).within(folder)?;
+        let folder_node = folder_node.ok_or_else(|| Error::new(Kind::NotFound, format!("the folder {folder} is missing")))?;
+        let units: Vec<u16> = name.encode_utf16().collect();
+        let now = self.inputs.now();
+        let existing = self.tree.lookup(folder_node, &units).within(path)?;
+        let before = match existing {
+            None => {
+                let security = match &security {
+                    FileSecurity::Sibling => NewSecurity::SameAs(self.sibling(folder_node)?),
+                    FileSecurity::Descriptor(bytes) => NewSecurity::Descriptor(bytes),
+                };
+                self.tree.create_file(folder_node, name, data, security, now).within(path)?;
+                None
+            }
+            Some(node) => {
+                let old = self.tree.read(node).within(path)?;
+                let same_security = match &security {
+                    FileSecurity::Sibling => true,
+                    FileSecurity::Descriptor(bytes) => self.tree.descriptor(node).within(path)? == *bytes,
+                };
+                if old == data && same_security {
+                    return Ok(());
+                }
+                if let (FileSecurity::Descriptor(bytes), false) = (&security, same_security) {
+                    self.tree.set_descriptor(node, bytes, now).within(path)?;
+                }
+                if old != data {
+                    self.tree.replace(node, data, now).within(path)?;
+                }
+                Some(show_file(&old))
+            }
+        };
+        self.record(Target::File { path: path.to_owned() }, before, Some(show_file(data)));
+        Ok(())
+    }
+
+    /// A file of the folder whose descriptor a new one takes over; the folder itself when it holds no file.
+    fn sibling(&self, folder: NodeId) -> Result<NodeId> {
+        let entries = self.tree.entries(folder)?;
+        Ok(entries.iter().find(|e| !e.is_dir && !e.is_reparse).map_or(folder, |e| e.node))
+    }
+
+    /// Removes a file with all its names.
+    pub(crate) fn remove_file(&mut self, path: &str, node: NodeId) -> Result<()> {
+        self.allow_file(path)?;
+        let size = self.tree.size(node).within(path)?;
+        self.tree.remove(node, self.inputs.now()).within(path)?;
+        self.record(Target::File { path: path.to_owned() }, Some(format!("file of {size} bytes")), None);
+        Ok(())
+    }
+
+    fn allow_file(&self, path: &str) -> Result<()> {
+        if self.spec.writes.iter().any(|scope| scope.covers_file(path)) { Ok(()) } else { Err(self.outside(path)) }
+    }
+
+    /// Whether the step may rewrite SIDs there.
+    pub(crate) fn allow(&self, scope: Scope) -> Result<()> {
+        if self.spec.writes.contains(&scope) { Ok(()) } else { Err(self.outside(&scope.to_string())) }
+    }
+
+    /// Records a change of this step.
+    pub(crate) fn record(&mut self, target: Target, before: Option<String>, after: Option<String>) {
+        self.changes.push(Change { step: self.spec.id, target, before, after });
+    }
+
+    /// Adds a finding.
+    pub(crate) fn find(&mut self, level: Level, id: &'static str, place: &str, detail: impl Into<String>) {
+        self.findings.push(Finding::new(level, id, place, detail));
+    }
+}
+
+/// Whose descriptor a written file gets.
+pub(crate) enum FileSecurity {
+    /// That of a file in the same folder; an existing file keeps its own.
+    Sibling,
+    /// This one.
+    Descriptor(Vec<u8>),
+}
+
+/// REG_SZ data.
+pub(crate) fn sz(text: &str) -> Vec<u8> {
+    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}
+
+/// A value for people. Accounts, policy and random state are secrets: length and digest only.
+fn show(which: MachineHive, name: &str, value: &Value) -> String {
+    let secret = matches!(which, MachineHive::Sam | MachineHive::Security) || name.eq_ignore_ascii_case("Seed");
+    let hidden = || format!("{} bytes, sha256 {}…", value.data.len(), digest(&value.data));
+    if secret {
+        return hidden();
+    }
+    if let Some(text) = value.as_text() {
+        return format!("\"{text}\"");
+    }
+    if let Some(lines) = value.as_multi_text() {
+        return format!("{lines:?}");
+    }
+    if let (4, Some(number)) = (value.data.len(), value.as_u32()) {
+        return number.to_string();
+    }
+    if value.data.len() <= 24 { value.data.iter().map(|b| format!("{b:02x}")).collect() } else { hidden() }
+}
+
+fn show_file(data: &[u8]) -> String {
+    if data.is_empty() { "empty file".to_owned() } else { format!("file of {} bytes, sha256 {}…", data.len(), digest(data)) }
+}

@@ -1,0 +1,223 @@
+use super::{Evidence, Spec, Step};
+use crate::error::{Error, Kind, Result, Within};
+use crate::inputs::Stream;
+use crate::options::SidChoice;
+use crate::scope::Scope;
+use crate::session::Session;
+use crate::{MachineHive, Target};
+use rayon::prelude::*;
+use reseal_dtyp::{Descriptor, DomainSid, Level, Sid};
+use reseal_sid::SidMap;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Replaces the machine SID everywhere.
+pub(super) struct MachineSid;
+
+static SPEC: Spec = Spec {
+    id: "machine-sid",
+    title: "Replace the machine SID",
+    about: "Replaces the SID in SAM\\Domains\\Account\\V with a new one wherever it stands: values, value names, key names and \
+            descriptors of every hive, every security descriptor of the volume, names of files and folders, Windows.old. \
+            Foreign S-1-5-21 SIDs stay. Cost follows the number of unique descriptors, not of files. Every copy of the \
+            sealed image starts with the one new SID.",
+    phase: "identity",
+    mirrors: &["setupcl.exe", "spopk.dll"],
+    evidence: Evidence::Confirmed,
+    unproven: "sign-in, Start menu and Store of kept users after the change; the cross-boot machine id of 24H2, 25H2 and Server 2025",
+    writes: &[
+        Scope::SidsInHives,
+        Scope::SidsInVolume,
+        Scope::Key(MachineHive::System, r"Setup\SetupCl\PendingRequest"),
+    ],
+};
+
+/// What became of the machine SID.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SidOutcome {
+    /// Before.
+    pub old: String,
+    /// After.
+    pub new: String,
+    /// Every copy of the image starts with the new SID.
+    pub shared_by_copies: bool,
+    /// SIDs replaced in hives: binary, ASCII, UTF-16.
+    pub in_hives: [usize; 3],
+    /// Unique descriptors of the volume, and how many of them changed.
+    pub descriptors: [usize; 2],
+    /// Names of files and folders that changed.
+    pub names: usize,
+    /// Users whose DPAPI keys (saved passwords, certificates, EFS) become unreadable.
+    pub users_losing_keys: Vec<String>,
+}
+
+impl Step for MachineSid {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn stage(&self, session: &mut Session<'_>) -> Result<Option<String>> {
+        let Some(old) = session.facts.machine_sid else {
+            return Err(Error::new(Kind::NotFound, "the installation has no SAM hive: its machine SID is not known")
+                .hint("an image whose accounts are made at first boot needs no new SID: use `--steps default,-machine-sid`"));
+        };
+        let choice = match session.options.sid {
+            None if session.facts.setup.is_sealed() => return Ok(Some("already sealed: the SID was drawn then".to_owned())),
+            None => SidChoice::Random,
+            Some(choice) => choice,
+        };
+        if choice == SidChoice::Keep {
+            session.clear_values(MachineHive::System, r"Setup\SetupCl\PendingRequest")?;
+            return Ok(Some(format!("kept: {old}")));
+        }
+        let new = match choice {
+            SidChoice::Given(sid) if sid == old => return Ok(Some(format!("it is {old} already"))),
+            SidChoice::Given(sid) => sid,
+            _ => draw(session, old)?,
+        };
+        refuse_if_present(session, new)?;
+        let map = SidMap::new([(old, new)])?;
+        // Looked up before the folders are renamed.
+        let users_losing_keys = users_with_keys(session, old)?;
+        let in_hives = hives(session, &map)?;
+        let descriptors = volume(session, &map)?;
+        let names = names(session, &map)?;
+        session.clear_values(MachineHive::System, r"Setup\SetupCl\PendingRequest")?;
+        for user in &users_losing_keys {
+            let detail = "saved passwords, certificates with private keys and EFS files of this user become unreadable";
+            session.find(Level::Note, "dpapi-keys-lost", user, detail);
+        }
+        let (old, new) = (old.to_string(), new.to_string());
+        *session.sid = Some(SidOutcome { old, new, shared_by_copies: true, in_hives, descriptors, names, users_losing_keys });
+        Ok(None)
+    }
+}
+
+/// Draws a SID. Preferred: as many decimal digits in each number as the old one (below six digits this is not imitated, it
+/// would be guessable) and the same order among the other domains on the volume, so that texts keep their length and
+/// indexes their order. After 1,000 draws any will do.
+fn draw(session: &Session<'_>, old: DomainSid) -> Result<DomainSid> {
+    let others = foreign_domains(session, old)?;
+    let label = old.to_string();
+    let mut stream: Stream = session.inputs.stream(&[b"machine-sid", label.as_bytes()]);
+    let mut candidate = DomainSid([0; 3]);
+    for _ in 0..1000 {
+        candidate = DomainSid([stream.u32(), stream.u32(), stream.u32()]);
+        let digits = |n: u32| n.to_string().len();
+        let same_digits = old.0.iter().zip(candidate.0).all(|(a, b)| digits(b) == digits(*a).max(6));
+        let same_order = others.iter().all(|other| {
+            other.to_string().cmp(&old.to_string()) == other.to_string().cmp(&candidate.to_string())
+                && other.pattern().cmp(&old.pattern()) == other.pattern().cmp(&candidate.pattern())
+        });
+        if same_digits && same_order && !others.contains(&candidate) {
+            return Ok(candidate);
+        }
+    }
+    Ok(candidate)
+}
+
+/// Other machines and domains that descriptors of the volume name.
+fn foreign_domains(session: &Session<'_>, old: DomainSid) -> Result<BTreeSet<DomainSid>> {
+    let descriptors = session.tree.descriptors()?;
+    let sets: Vec<BTreeSet<DomainSid>> = descriptors
+        .par_chunks(256)
+        .map(|chunk| {
+            let sids = chunk.iter().flat_map(|sd| {
+                let offsets = Descriptor::sid_offsets(sd).unwrap_or_default();
+                offsets.into_iter().filter_map(|at| Sid::read(&sd[at..]).ok()?.domain()).collect::<Vec<_>>()
+            });
+            sids.filter(|domain| *domain != old).collect()
+        })
+        .collect();
+    Ok(sets.into_iter().flatten().collect())
+}
+
+/// A new SID that stands anywhere already would merge two identities.
+fn refuse_if_present(session: &Session<'_>, new: DomainSid) -> Result<()> {
+    // A map needs a target; only its search for the "old" side is used.
+    let probe = SidMap::new([(new, DomainSid([!new.0[0], !new.0[1], !new.0[2]]))])?;
+    let in_hive = session.hives.files.par_iter().find_any(|file| !file.hive.residue(&probe).is_empty());
+    let place = match in_hive {
+        Some(file) => Some(file.path.clone()),
+        None => session.tree.descriptors()?.iter().any(|sd| probe.is_in(sd)).then(|| "a security descriptor".to_owned()),
+    };
+    match place {
+        None => Ok(()),
+        Some(place) => Err(Error::new(Kind::Conflict, format!("the new SID {new} stands already in {place}"))
+            .hint("give another SID, or leave it to `--sid random`")),
+    }
+}
+
+fn hives(session: &mut Session<'_>, map: &SidMap) -> Result<[usize; 3]> {
+    session.allow(Scope::SidsInHives)?;
+    let now = session.inputs.now();
+    let edits: Vec<_> = session
+        .hives
+        .files
+        .par_iter_mut()
+        .map(|file| {
+            file.hive.set_clock(Some(now));
+            let edits = file.hive.rewrite_sids(map).within(&file.path)?;
+            file.edited |= edits.any();
+            file.touch_for_logs(map);
+            Ok((file.path.clone(), edits))
+        })
+        .collect::<Result<_>>()?;
+    let mut totals = [0; 3];
+    for (path, edits) in edits {
+        let hits = edits.replaced;
+        for (total, n) in totals.iter_mut().zip([hits.binary, hits.ascii, hits.utf16]) {
+            *total += n;
+        }
+        if edits.any() {
+            let after = format!(
+                "{} SIDs ({} descriptors, {} values, {} value names, {} keys renamed, {} erased in free space)",
+                hits.total(), edits.descriptors, edits.values, edits.value_names, edits.key_names, edits.erased
+            );
+            session.record(Target::HiveSids { hive: path.clone() }, None, Some(after));
+        }
+        for place in &edits.left_places {
+            let detail = format!("text of another length inside a value that is no text: left ({:?})", place.value);
+            session.find(Level::Inconsistent, "sid-left", &format!("{path} {}", place.key.as_deref().unwrap_or_default()), detail);
+        }
+    }
+    Ok(totals)
+}
+
+fn volume(session: &mut Session<'_>, map: &SidMap) -> Result<[usize; 2]> {
+    session.allow(Scope::SidsInVolume)?;
+    let counts = session.tree.map_descriptors(map)?;
+    if counts.changed > 0 {
+        let place = Target::Descriptors { place: "volume".to_owned() };
+        let after = format!("{} SIDs in {} of {} unique descriptors", counts.sids, counts.changed, counts.unique);
+        session.record(place, None, Some(after));
+    }
+    Ok([counts.unique, counts.changed])
+}
+
+fn names(session: &mut Session<'_>, map: &SidMap) -> Result<usize> {
+    let mut renamed = 0;
+    for node in session.survey.named_after.clone() {
+        let path = session.tree.path(node)?;
+        renamed += session.tree.rename_sids(node, map, session.inputs.now()).within(&path)?;
+        let after = session.tree.path(node)?;
+        session.record(Target::File { path: path.clone() }, Some(path), Some(after));
+    }
+    Ok(renamed)
+}
+
+/// Users with a folder of DPAPI master keys that hang on the old SID.
+fn users_with_keys(session: &Session<'_>, old: DomainSid) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    let root = session.tree.root();
+    for user in &session.facts.users {
+        let sid = old.account(user.rid).to_string();
+        let folder = session.facts.profiles.iter().find(|p| p.sid.eq_ignore_ascii_case(&sid)).map(|p| p.path.clone());
+        let folder = folder.unwrap_or_else(|| format!(r"C:\Users\{}", user.name));
+        let below = folder.split_once(':').map_or(folder.as_str(), |(_, rest)| rest);
+        if session.tree.resolve(root, &format!(r"{below}\AppData\Roaming\Microsoft\Protect\{sid}"))?.is_some() {
+            out.push(user.name.clone());
+        }
+    }
+    Ok(out)
+}

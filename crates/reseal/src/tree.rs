@@ -1,0 +1,131 @@
+//! The one door between the product and what holds files.
+//!
+//! An NTFS volume implements it here; a WIM image and a mounted folder will. Names are UTF-16 units, since lone surrogates
+//! exist; paths as `&str` are for selectors and messages only.
+
+use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
+use reseal_sid::SidMap;
+
+/// A file or folder of a tree; it means nothing outside its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u64);
+
+/// One name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// The name.
+    pub name: Vec<u16>,
+    /// What it names.
+    pub node: NodeId,
+    /// Whether it is a folder.
+    pub is_dir: bool,
+    /// Whether it is a reparse point: never descended into.
+    pub is_reparse: bool,
+    /// Size of the unnamed stream in bytes.
+    pub size: u64,
+}
+
+impl TreeEntry {
+    /// The name for people.
+    pub fn name_lossy(&self) -> String {
+        reseal_dtyp::utf16_lossy(&self.name)
+    }
+}
+
+/// Who may do what with a new file.
+#[derive(Debug, Clone, Copy)]
+pub enum NewSecurity<'a> {
+    /// The descriptor of an existing file.
+    SameAs(NodeId),
+    /// This self-relative descriptor.
+    Descriptor(&'a [u8]),
+}
+
+/// What one call of [`Tree::map_descriptors`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DescriptorCounts {
+    /// Unique descriptors looked at.
+    pub unique: usize,
+    /// Unique descriptors changed.
+    pub changed: usize,
+    /// SIDs replaced, each unique descriptor counted once.
+    pub sids: usize,
+}
+
+/// What one pass over all files found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Files and folders in use.
+    pub files: u64,
+    /// Files with an encrypted stream.
+    pub encrypted: usize,
+    /// Files and folders with a name that contains the machine SID as text, ascending.
+    pub named_after: Vec<NodeId>,
+}
+
+/// Files with streams, descriptors and names.
+pub trait Tree: Send + Sync {
+    /// The root folder.
+    fn root(&self) -> NodeId;
+    /// A name in a folder; case-insensitive where the folder is.
+    fn lookup(&self, folder: NodeId, name: &[u16]) -> Result<Option<NodeId>>;
+    /// The names in a folder, 8.3 twins left out, in the tree's order.
+    fn entries(&self, folder: NodeId) -> Result<Vec<TreeEntry>>;
+    /// Size of the unnamed stream in bytes.
+    fn size(&self, node: NodeId) -> Result<u64>;
+    /// Content of the unnamed stream.
+    fn read(&self, node: NodeId) -> Result<Vec<u8>>;
+    /// Part of the unnamed stream; returns how many bytes there were.
+    fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize>;
+    /// Self-relative security descriptor.
+    fn descriptor(&self, node: NodeId) -> Result<Vec<u8>>;
+    /// Every unique descriptor once.
+    fn descriptors(&self) -> Result<Vec<Vec<u8>>>;
+    /// Path from the root, with backslashes.
+    fn path(&self, node: NodeId) -> Result<String>;
+    /// One pass over all files: what needs to be known of each, and nothing kept of the others.
+    fn survey(&self, machine: Option<DomainSid>) -> Result<Survey>;
+
+    /// Replaces the content of the unnamed stream.
+    fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()>;
+    /// Makes a file.
+    fn create_file(&mut self, folder: NodeId, name: &str, data: &[u8], security: NewSecurity<'_>, now: FileTime) -> Result<NodeId>;
+    /// Makes a folder.
+    fn create_dir(&mut self, folder: NodeId, name: &str, security: NewSecurity<'_>, now: FileTime) -> Result<NodeId>;
+    /// Removes a file with all its names, or an empty folder.
+    fn remove(&mut self, node: NodeId, now: FileTime) -> Result<()>;
+    /// Renames within the folder; every name that contains an old SID gets the new one.
+    fn rename_sids(&mut self, node: NodeId, map: &SidMap, now: FileTime) -> Result<usize>;
+    /// Gives a file the descriptor.
+    fn set_descriptor(&mut self, node: NodeId, descriptor: &[u8], now: FileTime) -> Result<()>;
+    /// Replaces machine SIDs in every descriptor of the tree.
+    fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts>;
+
+    /// Fast check of what writing relies on.
+    fn preflight(&self) -> Result<Vec<Finding>>;
+    /// Every check there is.
+    fn check(&self) -> Result<Vec<Finding>>;
+}
+
+impl dyn Tree + '_ {
+    /// Follows a path of `\` or `/` separated names from `from`.
+    pub fn resolve(&self, from: NodeId, path: &str) -> Result<Option<NodeId>> {
+        let mut node = from;
+        for name in path.split(['\\', '/']).filter(|name| !name.is_empty()) {
+            let units: Vec<u16> = name.encode_utf16().collect();
+            match self.lookup(node, &units)? {
+                Some(next) => node = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(node))
+    }
+
+    /// The entries of a folder given by path; empty when it does not exist.
+    pub fn entries_of(&self, from: NodeId, path: &str) -> Result<Vec<TreeEntry>> {
+        match self.resolve(from, path)? {
+            Some(folder) => self.entries(folder),
+            None => Ok(Vec::new()),
+        }
+    }
+}
