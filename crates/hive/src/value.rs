@@ -68,11 +68,15 @@ impl Value {
         text.then(|| utf16_lossy(units.split(|&u| u == 0).next().unwrap_or(&[])))
     }
 
-    /// The texts of a MULTI_SZ, up to the first empty one.
+    /// The texts of a MULTI_SZ without its terminators. Empty texts in between count: Session Manager's list of pending
+    /// renames has them.
     pub fn as_multi_text(&self) -> Option<Vec<String>> {
         let units = from_utf16le(&self.data);
-        let texts = units.split(|&u| u == 0).take_while(|text| !text.is_empty());
-        (self.ty == types::MULTI_SZ).then(|| texts.map(utf16_lossy).collect())
+        let mut texts: Vec<String> = units.split(|&u| u == 0).map(utf16_lossy).collect();
+        while texts.last().is_some_and(String::is_empty) {
+            texts.pop();
+        }
+        (self.ty == types::MULTI_SZ).then_some(texts)
     }
 
     /// A DWORD of either byte order, when the data has 4 bytes.
@@ -292,8 +296,9 @@ mod tests {
     fn typed_views() {
         assert_eq!(value(types::SZ, utf16le("abc\0def")).as_text().as_deref(), Some("abc"));
         assert_eq!(value(types::BINARY, utf16le("abc")).as_text(), None);
-        let multi = value(types::MULTI_SZ, utf16le("a\0bc\0\0x"));
-        assert_eq!(multi.as_multi_text(), Some(vec!["a".to_string(), "bc".to_string()]));
+        let multi = value(types::MULTI_SZ, utf16le("a\0\0bc\0\0"));
+        assert_eq!(multi.as_multi_text(), Some(vec!["a".to_string(), String::new(), "bc".to_string()]));
+        assert_eq!(value(types::MULTI_SZ, utf16le("\0\0")).as_multi_text(), Some(vec![]));
         assert_eq!(value(types::DWORD, vec![1, 2, 0, 0]).as_u32(), Some(0x201));
         assert_eq!(value(types::DWORD_BIG_ENDIAN, vec![0, 0, 2, 1]).as_u32(), Some(0x201));
         assert_eq!(value(types::DWORD, vec![1, 2, 0]).as_u32(), None);

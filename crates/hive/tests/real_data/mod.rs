@@ -1,4 +1,5 @@
 //! Real hives with their logs, found below the folder that `RESEAL_DATA` names.
+#![allow(dead_code)] // each test file uses its part
 
 use std::fs;
 use std::path::{Path, PathBuf};
