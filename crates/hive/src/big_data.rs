@@ -3,8 +3,8 @@
 use crate::image::{Image, place};
 use reseal_dtyp::{Error, Kind, Result};
 
-/// Data bytes of every segment but the last.
-pub(crate) const SEGMENT: usize = 16344;
+/// Data bytes of every segment of big data but the last.
+pub const SEGMENT: usize = 16344;
 /// A segment's cell has 4 bytes more than its data, as Windows makes it.
 const SEGMENT_SLACK: usize = 4;
 

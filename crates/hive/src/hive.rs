@@ -232,7 +232,18 @@ impl Hive {
 
     /// All values, in stored order.
     pub fn values(&self, key: KeyId) -> Result<Vec<Value>> {
-        self.image.value_offsets(&self.nk(key)?)?.into_iter().map(|at| self.read_value(at)).collect()
+        let (mut out, mut total) = (Vec::new(), 0usize);
+        for at in self.image.value_offsets(&self.nk(key)?)? {
+            let value = self.read_value(at)?;
+            // Values that share their cells would let a small hive claim more than memory holds.
+            total = total.saturating_add(value.data.len() + 2 * value.name.len());
+            if total > 2 * self.image.size as usize {
+                let detail = format!("the values have more than the hive's {:#x} bytes", self.image.size);
+                return Err(Error::damaged("value list", "", crate::image::place(key.0) + 4, detail));
+            }
+            out.push(value);
+        }
+        Ok(out)
     }
 
     /// The value of a name, case-insensitive; the empty name is the default value.

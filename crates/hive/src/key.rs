@@ -5,6 +5,9 @@ use crate::image::{Image, dword, place, word};
 use crate::name::Name;
 use reseal_dtyp::{Error, FileTime, Result};
 
+/// Bytes of a key name: Windows allows 255 characters and keeps room for one more.
+const MAX_NAME_BYTES: usize = 512;
+
 /// Field offsets in a key cell's content.
 pub(crate) mod nk {
     pub(crate) const FLAGS: usize = 2;
@@ -113,6 +116,9 @@ impl Image {
             return bad("", format!("the cell holds {} bytes, a key needs {}", content.len(), nk::NAME));
         }
         let key = Key { content };
+        if key.name_len() > MAX_NAME_BYTES {
+            return bad("name", format!("{} bytes of name, {MAX_NAME_BYTES} are the most", key.name_len()));
+        }
         if nk::NAME + key.name_len() > content.len() {
             return bad("name", format!("{} bytes of name, the cell has {}", key.name_len(), content.len() - nk::NAME));
         }

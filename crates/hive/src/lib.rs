@@ -38,6 +38,7 @@ mod space;
 mod upcase;
 mod value;
 
+pub use big_data::SEGMENT as BIG_DATA_SEGMENT;
 pub use hive::{Hive, KeyId, LoadState, Recover};
 pub use residue::Residue;
 pub use sids::{Place, Region, SidEdits};

@@ -95,6 +95,11 @@ impl Image {
     pub(crate) fn subkey_list(&self, key: &Key<'_>) -> Result<SubkeyList> {
         let Some(list) = key.subkey_list() else { return Ok(SubkeyList { ri: None, leaves: Vec::new() }) };
         let expected = key.subkeys() as usize;
+        // A leaf that an `ri` repeats would let a small hive claim billions; every key has a cell of its own.
+        if expected > self.size as usize / nk::NAME {
+            let detail = format!("{expected} subkeys do not fit hbins of {:#x} bytes", self.size);
+            return Err(Error::damaged("nk", "subkeys", place(list), detail));
+        }
         let content = self.content(list, "subkey list")?;
         let mut out = SubkeyList { ri: None, leaves: Vec::new() };
         let mut total = 0usize;
@@ -129,7 +134,11 @@ impl Image {
 
     /// Offsets of all subkeys, in list order.
     pub(crate) fn subkeys(&self, key: &Key<'_>) -> Result<Vec<u32>> {
-        let list = self.subkey_list(key)?;
+        self.elements(&self.subkey_list(key)?)
+    }
+
+    /// Offsets of all keys of a list.
+    pub(crate) fn elements(&self, list: &SubkeyList) -> Result<Vec<u32>> {
         let mut out = Vec::with_capacity(list.leaves.iter().map(|l| l.count).sum());
         for leaf in &list.leaves {
             let content = self.content(leaf.at, "subkey list")?;

@@ -65,13 +65,15 @@ struct Walk<'a> {
     hive: &'a Hive,
     hits: &'a HitMap,
     securities: CellSet,
+    /// Value lists, value cells and big data records that were met.
+    values: CellSet,
     out: Vec<Owned>,
 }
 
 impl Hive {
     /// Every key that is reached from the root, in no promised order.
     pub(crate) fn all_keys(&self, strict: bool, mut visit: impl FnMut(u32) -> Result<()>) -> Result<()> {
-        let mut seen = CellSet::new(self.image.size);
+        let (mut seen, mut lists) = (CellSet::new(self.image.size), CellSet::new(self.image.size));
         let mut stack = vec![self.root];
         while let Some(at) = stack.pop() {
             if !seen.insert(at) {
@@ -80,7 +82,7 @@ impl Hive {
                 }
                 continue;
             }
-            let step = visit(at).and_then(|()| self.image.subkeys(&self.image.key(at)?));
+            let step = visit(at).and_then(|()| self.subkeys_once(at, &mut lists));
             match step {
                 Ok(children) => stack.extend(children),
                 Err(e) if strict => return Err(e),
@@ -90,11 +92,33 @@ impl Hive {
         Ok(())
     }
 
+    /// Subkeys of a key whose lists no other key has: a shared list would be walked once per key.
+    fn subkeys_once(&self, at: u32, lists: &mut CellSet) -> Result<Vec<u32>> {
+        let key = self.image.key(at)?;
+        let Some(head) = key.subkey_list() else { return Ok(Vec::new()) };
+        once(lists, head, "subkey list")?;
+        let list = self.image.subkey_list(&key)?;
+        if list.ri.is_some() {
+            list.leaves.iter().try_for_each(|leaf| once(lists, leaf.at, "subkey list"))?;
+        }
+        self.image.elements(&list)
+    }
+
     /// Owners of all hit cells. With `strict`, damage anywhere on the way is an error; otherwise it hides what lies behind.
     pub(crate) fn owners(&self, hits: &HitMap, strict: bool) -> Result<Vec<Owned>> {
-        let mut walk = Walk { hive: self, hits, securities: CellSet::new(self.image.size), out: Vec::new() };
+        let set = || CellSet::new(self.image.size);
+        let mut walk = Walk { hive: self, hits, securities: set(), values: set(), out: Vec::new() };
         self.all_keys(strict, |at| walk.key(at, strict))?;
         Ok(walk.out)
+    }
+}
+
+/// Fails for a cell that was met before.
+fn once(set: &mut CellSet, at: u32, what: &'static str) -> Result<()> {
+    if set.insert(at) {
+        Ok(())
+    } else {
+        Err(Error::damaged(what, "", place(at) + 4, "the cell lies outside or is used twice"))
     }
 }
 
@@ -126,6 +150,7 @@ impl Walk<'_> {
             }
         }
         if key.values() > 0 {
+            once(&mut self.values, key.value_list(), "value list")?;
             self.note(key.value_list(), 4 * key.values() as usize, Role::List, at, 0);
             for value in image.value_offsets(&key)? {
                 match self.value(at, value) {
@@ -140,11 +165,13 @@ impl Walk<'_> {
     fn value(&mut self, key: u32, at: u32) -> Result<()> {
         let image = &self.hive.image;
         let value = image.value_cell(at)?;
+        once(&mut self.values, at, "vk")?;
         self.note(at, vk::NAME + value.name_len(), Role::ValueName, key, at);
         match image.storage(&value)? {
             Storage::Inline(_) => {}
             Storage::Cell(cell, len) => self.note(cell, len, Role::ValueData, key, at),
             Storage::Big(record, len) => {
+                once(&mut self.values, record, "db")?;
                 let big = image.big_data(record, len)?;
                 // A hit on the record itself says that a SID lies across two segments.
                 self.note(record, 8, Role::ValueData, key, at);

@@ -124,6 +124,7 @@ impl Image {
                         format!("size {raw} does not tile the hbin"),
                     ));
                 }
+                *cursor = at;
                 break;
             }
             if target < at + len {
@@ -142,6 +143,8 @@ impl Image {
 
     /// Finds big data records where a SID lies across two segments: no raw search sees those.
     fn find_split(&self, finders: &[Finder<'_>], out: &mut HitMap) {
+        // Records that share segments could claim more joints than the hive has room for.
+        let mut budget = 2 * self.size as usize / SEGMENT + 16;
         for &bin in &self.bins {
             let (mut at, end) = (bin + BIN_HEADER as u32, self.bin_end(bin));
             while at < end {
@@ -151,7 +154,8 @@ impl Image {
                     break;
                 }
                 let start = LEN + at as usize + 4;
-                if raw < 0 && self.bytes.get(start..start + 2) == Some(b"db") && self.is_split(at, finders) {
+                if raw < 0 && self.bytes.get(start..start + 2) == Some(b"db") && self.is_split(at, finders, &mut budget)
+                {
                     out.cell(at, true);
                 }
                 at += len;
@@ -160,16 +164,20 @@ impl Image {
     }
 
     /// Whether a hit lies across two segments of what may be a big data record.
-    fn is_split(&self, record: u32, finders: &[Finder<'_>]) -> bool {
+    fn is_split(&self, record: u32, finders: &[Finder<'_>], budget: &mut usize) -> bool {
         let Ok(content) = self.content(record, "db") else { return false };
         let (count, list) = (usize::from(word(content, 2)), dword(content, 4));
         let Ok(list) = self.content(list, "db list") else { return false };
         let segment = |i: usize| self.content(dword(list, 4 * i), "db segment").ok();
-        (1..count.min(list.len() / 4)).any(|i| {
+        for i in 1..count.min(list.len() / 4) {
             let (Some(before), Some(after)) = (segment(i - 1), segment(i)) else { return false };
-            let Some(before) = before.get(SEGMENT - WINDOW..SEGMENT) else { return false };
+            let Some(before) = before.get(SEGMENT - WINDOW..SEGMENT).filter(|_| *budget > 0) else { return false };
+            *budget -= 1;
             let joint = [before, &after[..after.len().min(WINDOW)]].concat();
-            !search(finders, &joint).is_empty()
-        })
+            if !search(finders, &joint).is_empty() {
+                return true;
+            }
+        }
+        false
     }
 }

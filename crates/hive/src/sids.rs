@@ -85,16 +85,21 @@ impl SidEdits {
         self.replaced.total() > 0 || self.erased > 0
     }
 
-    fn done(&mut self, place: Place) {
+    /// Whether a list has room: places are not made for nothing.
+    fn room(&self) -> bool {
+        self.places.len().min(self.left_places.len()) < MAX_PLACES
+    }
+
+    fn done(&mut self, place: Option<Place>) {
         if self.places.len() < MAX_PLACES {
-            self.places.push(place);
+            self.places.extend(place);
         }
     }
 
-    fn leave(&mut self, count: usize, place: Place) {
+    fn leave(&mut self, count: usize, place: Option<Place>) {
         self.left += count;
         if self.left_places.len() < MAX_PLACES {
-            self.left_places.push(place);
+            self.left_places.extend(place);
         }
     }
 }
@@ -197,7 +202,8 @@ impl Hive {
             self.image.put(o.cell, sk::DESCRIPTOR, &descriptor, "sk")?;
             edits.replaced.binary += count;
             edits.descriptors += 1;
-            edits.done(self.place_of(Region::Descriptor, o));
+            let place = edits.room().then(|| self.place_of(Region::Descriptor, o));
+            edits.done(place);
             changed.push(o.cell);
         }
         Ok(())
@@ -207,7 +213,7 @@ impl Hive {
         let cell = self.image.value_cell(o.value)?;
         let data = self.image.data(&cell)?;
         let Some((new, done, left)) = rewrite_data(map, cell.ty(), &data) else { return Ok(()) };
-        let place = self.place_of(Region::ValueData, o);
+        let place = edits.room().then(|| self.place_of(Region::ValueData, o));
         if done.total() > 0 {
             let len = u32::try_from(new.len()).unwrap_or(u32::MAX);
             self.image.write_data(o.value, &new)?;
@@ -225,7 +231,7 @@ impl Hive {
     fn rewrite_class(&mut self, map: &SidMap, o: &Owned, edits: &mut SidEdits) -> Result<()> {
         let class = self.class_name(o.key)?.unwrap_or_default();
         if let Some(new) = map.rewrite_units(&class) {
-            let place = self.place_of(Region::ClassName, o);
+            let place = edits.room().then(|| self.place_of(Region::ClassName, o));
             self.set_class_name(o.key, Some(&new))?;
             edits.replaced.utf16 += 1;
             edits.class_names += 1;
@@ -237,7 +243,7 @@ impl Hive {
     fn rewrite_value_name(&mut self, map: &SidMap, o: &Owned, edits: &mut SidEdits) -> Result<()> {
         let name: Vec<u16> = self.image.value_cell(o.value)?.name().units().collect();
         let Some(new) = map.rewrite_units(&name) else { return Ok(()) };
-        let place = self.place_of(Region::ValueName, o);
+        let place = edits.room().then(|| self.place_of(Region::ValueName, o));
         let done = self.rename_value(o.key, &name, &new);
         edits.renamed(done, place)?.then(|| edits.value_names += 1);
         Ok(())
@@ -245,7 +251,7 @@ impl Hive {
 
     fn rewrite_key_name(&mut self, map: &SidMap, o: &Owned, edits: &mut SidEdits) -> Result<()> {
         let Some(new) = map.rewrite_units(&self.name(o.key)?) else { return Ok(()) };
-        let place = self.place_of(Region::KeyName, o);
+        let place = edits.room().then(|| self.place_of(Region::KeyName, o));
         let done = self.rename_key(o.key, &new).map(drop);
         edits.renamed(done, place)?.then(|| edits.key_names += 1);
         Ok(())
@@ -360,7 +366,7 @@ impl Hive {
 
 impl SidEdits {
     /// Counts a rename; a name that is taken or impossible is left.
-    fn renamed(&mut self, done: Result<()>, place: Place) -> Result<bool> {
+    fn renamed(&mut self, done: Result<()>, place: Option<Place>) -> Result<bool> {
         match done {
             Ok(()) => {
                 self.replaced.utf16 += 1;

@@ -193,7 +193,7 @@ impl Image {
             return Ok(Vec::new());
         }
         let list = self.view(key.value_list(), "value list")?;
-        if count > list.len() / 4 {
+        if count > list.len() / 4 || count > self.size as usize / vk::NAME {
             let detail = format!("the key claims {count} values, the cell holds {}", list.len() / 4);
             return Err(Error::damaged("value list", "", place(key.value_list()) + 4, detail));
         }

@@ -1,4 +1,5 @@
 //! Sixteen seeded faults, each of which some independent tool misses: the check finds every one, and nothing in the original.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may fail and tell")]
 
 mod real_data;
 mod synthetic;

@@ -1,4 +1,5 @@
 //! A hive against a plain tree: whatever is done to both, they say the same, and the check stays clean.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may fail and tell")]
 
 mod synthetic;
 
