@@ -141,6 +141,21 @@ pub(crate) fn merged(runs: &[Run]) -> Vec<Run> {
     out
 }
 
+/// Cuts runs behind `clusters` clusters: what stays and what goes.
+pub(crate) fn cut(runs: &[Run], clusters: u64) -> (Vec<Run>, Vec<Run>) {
+    let (mut kept, mut gone) = (Vec::new(), Vec::new());
+    for run in runs {
+        let stay = clusters.saturating_sub(run.vcn).min(run.len);
+        if stay > 0 {
+            kept.push(Run { len: stay, ..*run });
+        }
+        if stay < run.len {
+            gone.push(Run { vcn: run.vcn + stay, lcn: run.lcn.map(|l| l + stay), len: run.len - stay });
+        }
+    }
+    (kept, gone)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

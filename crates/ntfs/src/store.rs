@@ -55,6 +55,11 @@ impl Store {
         self.storage.len()
     }
 
+    /// Whether a range is known to read as zero.
+    pub(crate) fn is_hole(&self, offset: u64, len: u64) -> bool {
+        self.staged.is_empty() && self.storage.is_hole(offset, len)
+    }
+
     /// Fills `buf` from `offset`, staged changes included.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.storage.read_at(offset, buf)?;
@@ -116,7 +121,7 @@ impl Store {
         self.staged_touches.clear();
     }
 
-    /// Writes content at once, only the pages that differ. For clusters that no staged page overlaps.
+    /// Writes content at once, only the pages that differ: into clusters that were free, or as the last act of an operation.
     pub(crate) fn write_data(&mut self, offset: u64, data: &[u8], what: Touch) -> Result<()> {
         reseal_disk::checked_range(offset, data.len(), self.storage.len())?;
         let mut old = vec![0; 64 * PAGE as usize];
@@ -130,8 +135,22 @@ impl Store {
         }
         if !data.is_empty() {
             self.touched.insert((offset, data.len() as u64), what);
+            self.patch_staged(offset, data);
         }
         Ok(())
+    }
+
+    /// With clusters below 4 KiB, a staged page may hold content beside metadata.
+    fn patch_staged(&mut self, offset: u64, data: &[u8]) {
+        let end = offset + data.len() as u64;
+        for (&page, bytes) in self.staged.range_mut(offset / PAGE..=(end - 1) / PAGE) {
+            let start = page * PAGE;
+            let (from, to) = (start.max(offset), (start + bytes.len() as u64).min(end));
+            if from < to {
+                bytes[(from - start) as usize..(to - start) as usize]
+                    .copy_from_slice(&data[(from - offset) as usize..(to - offset) as usize]);
+            }
+        }
     }
 
     fn write_differing(&self, offset: u64, new: &[u8], old: &[u8]) -> Result<()> {

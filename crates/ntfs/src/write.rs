@@ -17,11 +17,16 @@ impl Volume {
                 format!("nothing is written to a volume whose $MFTMirr is stale: {fault}"),
             ));
         }
+        let mft = self.mft.clone();
         match run(self).and_then(|value| self.store.commit().map(|()| value)) {
-            Ok(value) => Ok(value),
+            Ok(value) => {
+                self.settle_freed()?;
+                Ok(value)
+            }
             Err(error) => {
                 self.store.rollback();
                 self.allocator = None;
+                self.mft = mft;
                 Err(error)
             }
         }

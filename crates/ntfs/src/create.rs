@@ -1,0 +1,183 @@
+//! New files and folders.
+
+use crate::attribute::{kind, name};
+use crate::file::{File, Record};
+use crate::file_edit::FileEdit;
+use crate::file_name::{DIRECTORY, Namespace};
+use crate::index::collation;
+use crate::names_edit::{self, Duplicated, stamp};
+use crate::record::flag;
+use crate::record_edit;
+use crate::reference::FileReference;
+use crate::security_add::Security;
+use crate::short_name;
+use crate::stat::file_attribute;
+use crate::stream::Clusters;
+use crate::tree_edit::TreeEdit;
+use crate::tree_layout::empty_root;
+use crate::volume::Volume;
+use reseal_dtyp::{Error, FileTime, Kind, Result};
+
+impl Volume {
+    /// Makes a file in a folder. A name that is a legal 8.3 name gets one entry; a longer one gets an 8.3 twin, as Windows does.
+    ///
+    /// `Conflict` when the name exists (case does not matter) or is not legal; `NoSpace` without room.
+    pub fn create_file(
+        &mut self,
+        parent: FileReference,
+        name: &str,
+        data: &[u8],
+        security: Security<'_>,
+        now: FileTime,
+    ) -> Result<FileReference> {
+        self.operation(|volume| volume.create(parent, name, Some(data), security, now))
+            .map_err(|e| e.within(format!("creating `{name}` in folder {parent}")))
+    }
+
+    /// Makes an empty folder in a folder; errors as in [`Volume::create_file`].
+    pub fn create_dir(
+        &mut self,
+        parent: FileReference,
+        name: &str,
+        security: Security<'_>,
+        now: FileTime,
+    ) -> Result<FileReference> {
+        self.operation(|volume| volume.create(parent, name, None, security, now))
+            .map_err(|e| e.within(format!("creating folder `{name}` in folder {parent}")))
+    }
+
+    fn create(
+        &mut self,
+        parent: FileReference,
+        name: &str,
+        data: Option<&[u8]>,
+        security: Security<'_>,
+        now: FileTime,
+    ) -> Result<FileReference> {
+        let units: Vec<u16> = name.encode_utf16().collect();
+        let mut folder = self.edit_folder(parent)?;
+        let names = self.new_names(&mut folder, &units, None)?;
+        let is_directory = data.is_none();
+        let id = self.security_id(security, parent, is_directory)?;
+        // A descriptor may have been added; the folder was loaded before, but it is another file.
+        let mut record = self.new_record(if is_directory { flag::DIRECTORY } else { 0 })?;
+        let reference = record.view()?.reference();
+        let size = data.map_or(0, |d| d.len() as u64);
+        let attributes = if is_directory { 0 } else { file_attribute::ARCHIVE };
+        record.insert(standard_information(attributes, id, now), &self.upcase)?;
+        let mut facts = Duplicated { times: [now; 4], allocated: 0, size, attributes, reparse_tag: 0 };
+        if is_directory {
+            facts.attributes |= DIRECTORY;
+        }
+        for (name, namespace) in &names {
+            let value = names_edit::value(parent, name, *namespace, &facts);
+            record.insert(record_edit::resident(kind::FILE_NAME, &[], &value, true), &self.upcase)?;
+        }
+        record.set_link_count(names.len() as u16);
+        let mut edit = FileEdit::new(File { reference, records: vec![record], has_list: false });
+        let clusters = match data {
+            Some(data) => self.new_content(&mut edit, data)?,
+            None => {
+                let root = empty_root(collation::FILE_NAME, kind::FILE_NAME, self.geometry.index_size, self.geometry.cluster_size);
+                edit.insert(self, record_edit::resident(kind::INDEX_ROOT, name::I30, &root, false))?;
+                None
+            }
+        };
+        facts.allocated = clusters.as_ref().map_or(size.next_multiple_of(8), |c| c.allocated);
+        for spot in edit.spots(|a| a.kind == kind::FILE_NAME)? {
+            let allocated = facts.allocated.to_le_bytes();
+            edit.value_mut(spot)?[crate::file_name::offset::ALLOCATED..][..8].copy_from_slice(&allocated);
+        }
+        edit.finish(self)?;
+        for (name, namespace) in &names {
+            let value = names_edit::value(parent, name, *namespace, &facts);
+            self.enter(&mut folder, reference, &value)?;
+        }
+        stamp(&mut folder.edit, now)?;
+        folder.finish(self)?;
+        if let (Some(clusters), Some(data)) = (clusters, data) {
+            self.fill(&clusters, data, reference.record())?;
+        }
+        Ok(reference)
+    }
+
+    fn new_content(&mut self, edit: &mut FileEdit, data: &[u8]) -> Result<Option<Clusters>> {
+        edit.insert(self, record_edit::resident(kind::DATA, &[], &[], false))?;
+        let spot = edit.spot(kind::DATA, &[])?.ok_or_else(|| Error::new(Kind::Conflict, "the new stream got lost"))?;
+        self.replace_resident(edit, spot, &[], data)
+    }
+
+    /// A blank record in use, with a sequence number that no older reference has.
+    fn new_record(&mut self, flags: u16) -> Result<Record> {
+        let number = self.allocate_record()?;
+        let (sequence, usn) = match self.record(number) {
+            // Freeing moved the sequence number on; a record that was never used keeps what formatting gave it.
+            Ok(old) => (old.view()?.sequence().max(1), u16::from_le_bytes([old.bytes[0x30], old.bytes[0x31]])),
+            Err(_) => (1, 0),
+        };
+        if self.record(number).is_ok_and(|r| r.view().is_ok_and(|v| v.is_in_use())) {
+            return Err(Error::damaged("$MFT", "$BITMAP", 0, format!("record {number} is marked free and in use")));
+        }
+        Ok(record_edit::blank(number, 0, self.geometry.record_size, sequence, flags | flag::IN_USE, usn))
+    }
+
+    /// The names that a file called `name` gets in a folder. `keep` is a twin that it has already and may keep.
+    pub(crate) fn new_names(
+        &self,
+        folder: &mut TreeEdit,
+        name: &[u16],
+        keep: Option<&[u16]>,
+    ) -> Result<Vec<(Vec<u16>, Namespace)>> {
+        if let Some(fault) = short_name::fault(name) {
+            let text = reseal_dtyp::utf16_lossy(name);
+            return Err(Error::new(Kind::Conflict, format!("`{text}` is no legal name: {fault}")));
+        }
+        let tree = folder.tree.clone();
+        if let Some((other, _)) = self.find_name(&tree, name)? {
+            let text = reseal_dtyp::utf16_lossy(name);
+            return Err(Error::new(Kind::Conflict, format!("`{text}` exists: file {other}")));
+        }
+        if short_name::is_short(name) {
+            return Ok(vec![(name.to_vec(), Namespace::Win32AndDos)]);
+        }
+        let mut failed = None;
+        let twin = match keep {
+            Some(twin) if short_name::is_twin_of(twin, name) => Some(twin.to_vec()),
+            _ => short_name::twin(name, |candidate| match self.find_name(&tree, candidate) {
+                Ok(found) => found.is_some(),
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            }),
+        };
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let twin = twin.ok_or_else(|| Error::new(Kind::NoSpace, "no 8.3 name is free"))?;
+        Ok(vec![(name.to_vec(), Namespace::Win32), (twin, Namespace::Dos)])
+    }
+
+    /// Writes content into fresh clusters and zeroes what is behind it.
+    pub(crate) fn fill(&mut self, clusters: &Clusters, data: &[u8], number: u64) -> Result<()> {
+        self.write_clusters(clusters, 0, data, number)?;
+        let size = data.len() as u64;
+        for (place, len) in clusters.pieces(size, clusters.allocated.saturating_sub(size), self.geometry.cluster_size)? {
+            if let Some(at) = place {
+                self.store.zero(at, len)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The 72-byte form.
+fn standard_information(attributes: u32, security_id: u32, now: FileTime) -> Vec<u8> {
+    let mut value = [0; 0x48];
+    for i in 0..4 {
+        value[8 * i..8 * i + 8].copy_from_slice(&now.0.to_le_bytes());
+    }
+    value[0x20..0x24].copy_from_slice(&attributes.to_le_bytes());
+    value[0x34..0x38].copy_from_slice(&security_id.to_le_bytes());
+    record_edit::resident(kind::STANDARD_INFORMATION, &[], &value, false)
+}

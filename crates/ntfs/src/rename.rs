@@ -1,0 +1,120 @@
+//! Renaming within a folder.
+
+use crate::attribute::kind;
+use crate::file_edit::FileEdit;
+use crate::file_name::{FileName, NameView, Namespace};
+use crate::names_edit::{self, Duplicated, stamp};
+use crate::record_edit;
+use crate::reference::FileReference;
+use crate::replace::refuse_system;
+use crate::short_name;
+use crate::volume::Volume;
+use reseal_dtyp::{Error, FileTime, Kind, Result};
+
+impl Volume {
+    /// Gives one name of a file another text; the folder stays. `old` is one of [`Volume::names_of`], not an 8.3 twin. The twin
+    /// is kept when it fits the new name as well, else it goes or is made anew; a case-sensitive name stays one.
+    ///
+    /// `NotFound` when the file has no such name; `Conflict` when the new name exists or is not legal.
+    pub fn rename(&mut self, reference: FileReference, old: &FileName, new: &[u16], now: FileTime) -> Result<()> {
+        self.operation(|volume| volume.rename_file(reference, old, new, now))
+            .map_err(|e| e.within(format!("renaming file {reference}")))
+    }
+
+    fn rename_file(&mut self, reference: FileReference, old: &FileName, new: &[u16], now: FileTime) -> Result<()> {
+        refuse_system(reference)?;
+        if old.namespace == Namespace::Dos {
+            return Err(Error::new(Kind::Conflict, "an 8.3 twin is renamed with its long name"));
+        }
+        if old.name == new {
+            return Ok(());
+        }
+        let file = self.file(reference)?;
+        let values = self.name_values(&file)?;
+        let view = |value: &'_ Vec<u8>| NameView::read(value, 0).map(|v| v.to_owned());
+        let mut going = Vec::new();
+        let mut twin = None;
+        for value in &values {
+            let name = view(value)?;
+            let is_twin = old.namespace == Namespace::Win32 && name.namespace == Namespace::Dos && name.parent == old.parent;
+            if name == *old {
+                going.insert(0, value.clone());
+            } else if is_twin {
+                twin = Some(name.name);
+                going.push(value.clone());
+            }
+        }
+        let Some(first) = going.first().filter(|v| view(v).is_ok_and(|n| n == *old)) else {
+            let text = reseal_dtyp::utf16_lossy(&old.name);
+            return Err(Error::not_found(format!("it has no name `{text}` in folder {}", old.parent)));
+        };
+        let facts = Duplicated::of(&NameView::read(first, 0)?);
+        let mut folder = self.edit_folder(old.parent)?;
+        for value in &going {
+            self.leave(&mut folder, reference, value)?;
+        }
+        // The new names are looked up in the folder as it is without the old ones.
+        folder.finish(self)?;
+        let mut folder = self.edit_folder(old.parent)?;
+        let names = match (old.namespace, &twin) {
+            (Namespace::Posix, _) => self.lone_name(&mut folder, new, Namespace::Posix)?,
+            (Namespace::Win32, None) if !short_name::is_short(new) => self.lone_name(&mut folder, new, Namespace::Win32)?,
+            _ => self.new_names(&mut folder, new, twin.as_deref())?,
+        };
+        let mut edit = FileEdit::new(file);
+        self.swap_names(&mut edit, &going, &names, old.parent, &facts)?;
+        stamp_changed(&mut edit, now)?;
+        edit.finish(self)?;
+        for (name, namespace) in &names {
+            let value = names_edit::value(old.parent, name, *namespace, &facts);
+            self.enter(&mut folder, reference, &value)?;
+        }
+        stamp(&mut folder.edit, now)?;
+        folder.finish(self)
+    }
+
+    fn lone_name(
+        &self,
+        folder: &mut crate::tree_edit::TreeEdit,
+        new: &[u16],
+        namespace: Namespace,
+    ) -> Result<Vec<(Vec<u16>, Namespace)>> {
+        // The twin that comes with it is not wanted; the checks of the name are.
+        self.new_names(folder, new, None)?;
+        Ok(vec![(new.to_vec(), namespace)])
+    }
+
+    /// Takes the old `$FILE_NAME` attributes out of the records and puts the new ones in.
+    fn swap_names(
+        &self,
+        edit: &mut FileEdit,
+        going: &[Vec<u8>],
+        names: &[(Vec<u16>, Namespace)],
+        parent: FileReference,
+        facts: &Duplicated,
+    ) -> Result<()> {
+        let base = edit.file.base()?;
+        let links = base.link_count();
+        for value in going {
+            let spots = edit.spots(|a| a.kind == kind::FILE_NAME && a.resident().is_some_and(|v| v.starts_with(value)))?;
+            let spot = spots.first().ok_or_else(|| Error::new(Kind::Conflict, "a name got lost"))?;
+            edit.remove(*spot)?;
+        }
+        for (name, namespace) in names {
+            let value = names_edit::value(parent, name, *namespace, facts);
+            edit.insert(self, record_edit::resident(kind::FILE_NAME, &[], &value, true))?;
+        }
+        let links = usize::from(links).saturating_sub(going.len()) + names.len();
+        edit.set_link_count(u16::try_from(links).map_err(|_| Error::new(Kind::Limit, "more than 65535 names"))?);
+        Ok(())
+    }
+}
+
+/// Sets the time "record changed".
+fn stamp_changed(edit: &mut FileEdit, now: FileTime) -> Result<()> {
+    let Some(spot) = edit.spot(kind::STANDARD_INFORMATION, &[])? else { return Ok(()) };
+    if let Some(time) = edit.value_mut(spot)?.get_mut(16..24) {
+        time.copy_from_slice(&now.0.to_le_bytes());
+    }
+    Ok(())
+}
