@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Builds Windows-like images for tests, the demo and the benchmarks; finds real data and independent tools.
+//!
+//! Blank volumes come from `mkntfs`; everything in them is written by the writers of this workspace, so no mount and no
+//! root is needed.
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod builder;
+pub mod oracle;
+pub mod real;
+mod registry;
+mod windows;
+
+pub use builder::{Container, ImageBuilder, blank_volume};
+pub use windows::{WindowsImage, machine_sid};

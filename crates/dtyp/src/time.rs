@@ -19,6 +19,32 @@ impl FileTime {
         (self.0 / 10_000_000) as i64 - UNIX_EPOCH_SECONDS as i64
     }
 
+    /// Reads seconds since 1970 or `YYYY-MM-DDThh:mm:ssZ` (UTC only).
+    pub fn parse(text: &str) -> Option<FileTime> {
+        if let Ok(seconds) = text.parse::<i64>() {
+            return Some(FileTime::from_unix(seconds));
+        }
+        let b = text.as_bytes();
+        let shape = b.len() == 20 && [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')].iter().all(|(i, c)| b[*i] == *c);
+        if !shape {
+            return None;
+        }
+        let field = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+        let (year, month, day) = (field(0..4)?, field(5..7)?, field(8..10)?);
+        let (hour, minute, second) = (field(11..13)?, field(14..16)?, field(17..19)?);
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        // Day count of a civil date, the inverse of `to_iso`.
+        let y = if month <= 2 { year - 1 } else { year };
+        let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
+        let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+        let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+        let time = FileTime::from_unix(days * 86_400 + hour * 3600 + minute * 60 + second);
+        // A day that the month does not have comes back as another one.
+        (time.to_iso() == text).then_some(time)
+    }
+
     /// `YYYY-MM-DDThh:mm:ssZ`.
     pub fn to_iso(self) -> String {
         let unix = self.to_unix();
@@ -46,5 +72,12 @@ mod tests {
         assert_eq!(FileTime::from_unix(1_700_000_000).to_iso(), "2023-11-14T22:13:20Z");
         assert_eq!(FileTime(0).to_iso(), "1601-01-01T00:00:00Z");
         assert_eq!(FileTime::from_unix(951_782_400).to_iso(), "2000-02-29T00:00:00Z");
+        for text in ["2000-02-29T00:00:00Z", "2026-01-01T12:34:56Z", "1601-01-01T00:00:00Z"] {
+            assert_eq!(FileTime::parse(text).unwrap().to_iso(), text);
+        }
+        assert_eq!(FileTime::parse("0"), Some(FileTime::from_unix(0)));
+        for bad in ["", "2001-02-29T00:00:00Z", "2001-01-01", "2001-01-01T24:00:00Z", "2001-01-01T00:00:00+01"] {
+            assert_eq!(FileTime::parse(bad), None, "{bad}");
+        }
     }
 }

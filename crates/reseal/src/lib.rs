@@ -13,6 +13,7 @@
 //! The library prints nothing, asks nothing, ends no process and keeps no global state.
 #![forbid(unsafe_code)]
 
+mod browse;
 mod change;
 mod error;
 mod facts;
@@ -32,8 +33,10 @@ mod session;
 mod steps;
 mod tree;
 mod unattend;
+mod verify;
 mod volume_state;
 
+pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_check, fs_list, fs_read};
 pub use change::{Change, StepOutcome, Target};
 pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};
@@ -47,3 +50,13 @@ pub use sam::User;
 pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, catalogue};
 pub use tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
+pub use verify::{Trace, Verification, verify};
+
+pub use reseal_dtyp::{DomainSid, FileTime};
+
+/// Runs `work` on this many threads; without it the library uses as many as there are cores. Results do not depend on it.
+pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|e| error::Error::new(Kind::Io, format!("cannot start {threads} threads: {e}")))?;
+    Ok(pool.install(work))
+}

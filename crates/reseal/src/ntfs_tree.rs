@@ -119,16 +119,17 @@ impl Tree for NtfsTree {
     fn rename_sids(&mut self, node: NodeId, map: &SidMap, now: FileTime) -> Result<usize> {
         let mut renamed = 0;
         for name in self.volume.names_of(file(node))? {
+            // An 8.3 twin is too short for a SID; it follows its long name.
             if let Some(new) = map.rewrite_units(&name.name) {
-                self.volume.rename(file(node), name.parent, &name.name, &new, now)?;
+                self.volume.rename(file(node), &name, &new, now)?;
                 renamed += 1;
             }
         }
         Ok(renamed)
     }
 
-    fn set_descriptor(&mut self, node: NodeId, descriptor: &[u8], now: FileTime) -> Result<()> {
-        self.volume.set_security(file(node), Security::Descriptor(descriptor), now)
+    fn set_descriptor(&mut self, node: NodeId, descriptor: &[u8]) -> Result<()> {
+        self.volume.set_security_id(file(node), Security::Descriptor(descriptor))
     }
 
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts> {

@@ -193,7 +193,7 @@ impl Session<'_> {
                     return Ok(());
                 }
                 if let (FileSecurity::Descriptor(bytes), false) = (&security, same_security) {
-                    self.tree.set_descriptor(node, bytes, now).within(path)?;
+                    self.tree.set_descriptor(node, bytes).within(path)?;
                 }
                 if old != data {
                     self.tree.replace(node, data, now).within(path)?;

@@ -97,7 +97,7 @@ pub trait Tree: Send + Sync {
     /// Renames within the folder; every name that contains an old SID gets the new one.
     fn rename_sids(&mut self, node: NodeId, map: &SidMap, now: FileTime) -> Result<usize>;
     /// Gives a file the descriptor.
-    fn set_descriptor(&mut self, node: NodeId, descriptor: &[u8], now: FileTime) -> Result<()>;
+    fn set_descriptor(&mut self, node: NodeId, descriptor: &[u8]) -> Result<()>;
     /// Replaces machine SIDs in every descriptor of the tree.
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts>;
 

@@ -1,0 +1,276 @@
+//! The command line's grammar and help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const AFTER: &str = "Examples:
+  reseal inspect gold.vhdx
+  reseal generalize gold.vhdx -o sealed.vhdx --unattend unattend.xml
+  reseal verify sealed.vhdx --no-trace-of S-1-5-21-1-2-3
+
+Exit codes:
+  0 done (with --dry-run: there is something to do)   4 verify or fs check found something
+  1 failed                                            5 nothing to do
+  2 usage                                             6 an interrupted commit lies beside the image
+  3 refused by a guard, nothing written               7 damaged or unsupported input
+
+The input image is never written. Microsoft supports Sysprep only; what no real Windows
+has confirmed yet is called unproven, in the report and in docs/limits.md.";
+
+/// Generalizes a Windows image that is not running: machine SID, names, ids, OOBE.
+#[derive(Debug, Parser)]
+#[command(name = "reseal", version, after_help = AFTER, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Threads to use; as many as there are cores when not given.
+    #[arg(short = 'j', long, global = true, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what an image holds: partitions, Windows, SIDs, users, guards.
+    Inspect(Inspect),
+    /// Seal an image to a new file.
+    Generalize(Box<Generalize>),
+    /// Check an image, and prove that something is gone from it.
+    Verify(Verify),
+    /// List the steps, or show one.
+    Steps(Steps),
+    /// Look into and edit registry hives.
+    #[command(subcommand)]
+    Hive(Hive),
+    /// Look into the file system.
+    #[command(subcommand)]
+    Fs(Fs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  reseal inspect gold.vhdx\n  reseal inspect gold.vhdx#p3 --json")]
+pub(crate) struct Inspect {
+    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+    pub(crate) image: String,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// A bar on a terminal, nothing in a pipe.
+    Auto,
+    /// Nothing.
+    Never,
+    /// A JSON line per event on stderr.
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  reseal generalize gold.vhdx -o sealed.vhdx
+  reseal generalize gold.vhdx -o web.vhdx --computer-name WEB-01 --unattend unattend.xml
+  reseal generalize gold.vhdx --dry-run --json
+  reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
+  reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
+pub(crate) struct Generalize {
+    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is never written.
+    pub(crate) image: String,
+    /// The new image; it must not exist.
+    #[arg(short, long, value_name = "OUT", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
+    /// Show the plan and write nothing.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Boot to specialize and OOBE (the default).
+    #[arg(long)]
+    pub(crate) oobe: bool,
+    /// Answer file to place in Windows\Panther\unattend.xml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) unattend: Option<PathBuf>,
+    /// Machine SID: random, keep, or S-1-5-21-a-b-c.
+    #[arg(long, value_name = "SID")]
+    pub(crate) sid: Option<String>,
+    /// Computer name, in the hives and in the answer file.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) computer_name: Option<String>,
+    /// Steps, such as machine-sid,setup-state or default,-event-logs. See `reseal steps`.
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    pub(crate) steps: Option<String>,
+    /// Go on although this guard refuses; repeatable.
+    #[arg(long, value_name = "GUARD", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// Which installation, from 1, where the image has several.
+    #[arg(long, value_name = "N")]
+    pub(crate) installation: Option<usize>,
+    /// Refuse on any finding.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Draw all random values from this text: equal images then get equal SIDs.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) seed: Option<String>,
+    /// The time that counts as now: seconds since 1970 or 2026-01-01T00:00:00Z.
+    #[arg(long, value_name = "TIME", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) time: Option<String>,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Progress on stderr.
+    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    pub(crate) progress: ProgressMode,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  reseal verify sealed.vhdx
+  reseal verify sealed.vhdx --no-trace-of S-1-5-21-1-2-3 --no-trace-of GOLD-07")]
+pub(crate) struct Verify {
+    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+    pub(crate) image: String,
+    /// A SID or a text that must not stand anywhere: files, hives, descriptors, names, free space. Repeatable.
+    #[arg(long, value_name = "TEXT-OR-SID")]
+    pub(crate) no_trace_of: Vec<String>,
+    /// Notes count, too.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Steps {
+    /// The step to show.
+    pub(crate) id: Option<String>,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which hive.
+#[derive(Debug, Args)]
+pub(crate) struct HiveTarget {
+    /// A disk image (then --hive names the hive in it), or a hive file.
+    pub(crate) image: String,
+    /// SYSTEM, SOFTWARE, SAM, SECURITY, or a path such as Users\ann\NTUSER.DAT.
+    #[arg(long, value_name = "HIVE")]
+    pub(crate) hive: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  reseal hive ls gold.vhdx --hive SYSTEM Setup
+  reseal hive get gold.vhdx --hive SOFTWARE 'Microsoft\\Windows NT\\CurrentVersion' ProductName
+  reseal hive set gold.vhdx --hive SYSTEM Setup SetupType dword:2 -o changed.vhdx
+  reseal hive rm NTUSER.DAT Software\\Test -o NTUSER.new")]
+pub(crate) enum Hive {
+    /// List subkeys and values of a key.
+    Ls {
+        #[command(flatten)]
+        target: HiveTarget,
+        /// Key, from the hive's root; the root when not given.
+        #[arg(default_value = "")]
+        key: String,
+        /// All keys below, too.
+        #[arg(short, long)]
+        recursive: bool,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print one value.
+    Get {
+        #[command(flatten)]
+        target: HiveTarget,
+        /// Key.
+        key: String,
+        /// Value name; the default value when not given.
+        #[arg(default_value = "")]
+        name: String,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set a value: sz:text, expand:text, dword:1, qword:1, hex:0a0b, hex(7):… with any type.
+    Set {
+        #[command(flatten)]
+        target: HiveTarget,
+        /// Key; made when it does not exist.
+        key: String,
+        /// Value name; empty for the default value.
+        name: String,
+        /// Typed data.
+        data: String,
+        /// The new image or hive file; it must not exist.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// Remove a value, or a key with all below it.
+    Rm {
+        #[command(flatten)]
+        target: HiveTarget,
+        /// Key.
+        key: String,
+        /// Value name; the whole key when not given.
+        name: Option<String>,
+        /// The new image or hive file; it must not exist.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// Check a hive against every invariant of the format.
+    Check {
+        #[command(flatten)]
+        target: HiveTarget,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  reseal fs ls gold.vhdx Windows\\System32\\config
+  reseal fs cat gold.vhdx Windows\\Setup\\State\\State.ini
+  reseal fs acl gold.vhdx Users
+  reseal fs check gold.vhdx")]
+pub(crate) enum Fs {
+    /// List a folder, or show a file.
+    Ls {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        image: String,
+        /// Path from the volume's root; `file:stream` names a stream.
+        #[arg(default_value = "")]
+        path: String,
+        /// Everything below, too.
+        #[arg(short, long)]
+        recursive: bool,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a file's content to stdout.
+    Cat {
+        /// disk.vhdx, disk.raw, or one partition of it.
+        image: String,
+        /// Path; `file:stream` names a stream.
+        path: String,
+    },
+    /// Show a security descriptor as SDDL.
+    Acl {
+        /// disk.vhdx, disk.raw, or one partition of it.
+        image: String,
+        /// Path.
+        path: String,
+    },
+    /// Check NTFS as chkdsk does: records, indexes, security. Nothing is repaired.
+    Check {
+        /// disk.vhdx, disk.raw, or one partition of it.
+        image: String,
+        /// Notes count, too.
+        #[arg(long)]
+        strict: bool,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}

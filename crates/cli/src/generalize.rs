@@ -1,0 +1,89 @@
+//! `reseal generalize`.
+
+use crate::args::Generalize;
+use crate::progress::Progress;
+use crate::{Exit, render};
+use anyhow::{Context, Result, bail};
+use reseal::{FileTime, Image, Inputs, Options, SidChoice, StepSelection};
+
+pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
+    let options = match options(args) {
+        Ok(options) => options,
+        Err(e) if e.is::<reseal::Error>() => return Err(e),
+        Err(e) => {
+            render::note(&format!("error: {e:#}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    options.check()?;
+    let inputs = inputs(args)?;
+    let image = Image::open(&args.image)?;
+    let progress = Progress::new(args.progress);
+    let planned = reseal::plan(image, &options, &inputs, &progress)?;
+    let empty = planned.is_empty();
+    match &args.output {
+        Some(output) if !args.dry_run && !empty => {
+            let report = planned.commit_to(output, &progress)?;
+            drop(progress);
+            if args.json {
+                render::json(&report)?;
+            } else {
+                render::out(&render::plan(&report.plan, true));
+                render::out(&format!("{}: {} bytes written over a {}\n", report.output.display(), report.written_bytes, report.method));
+            }
+            if report.plan.sid.as_ref().is_some_and(|sid| sid.shared_by_copies) {
+                render::note(
+                    "note: every copy of this image starts with the same new machine SID; machines that must not share it \
+                     need a SID each: `reseal generalize --sid S-1-5-21-…` per machine (`reseal stamp` and `--sid defer` are planned)",
+                );
+            }
+        }
+        _ => {
+            drop(progress);
+            if args.json {
+                render::json(planned.plan())?;
+            } else {
+                render::out(&render::plan(planned.plan(), false));
+            }
+        }
+    }
+    if empty {
+        render::note("nothing to do; nothing was written");
+        return Ok(Exit::NothingToDo);
+    }
+    Ok(Exit::Done)
+}
+
+fn options(args: &Generalize) -> Result<Options> {
+    let sid = match args.sid.as_deref() {
+        None => None,
+        Some("random") => Some(SidChoice::Random),
+        Some("keep") => Some(SidChoice::Keep),
+        Some("defer") => bail!("--sid defer is not available yet; use random, keep or S-1-5-21-a-b-c"),
+        Some(text) => Some(SidChoice::Given(text.parse().with_context(|| format!("--sid {text}"))?)),
+    };
+    let unattend = args.unattend.as_ref().map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())));
+    Ok(Options {
+        sid,
+        computer_name: args.computer_name.clone(),
+        unattend: unattend.transpose()?,
+        steps: args.steps.as_deref().map_or(Ok(StepSelection::default()), StepSelection::parse)?,
+        allow: args.allow.clone(),
+        strict: args.strict,
+        installation: args.installation,
+    })
+}
+
+fn inputs(args: &Generalize) -> Result<Inputs> {
+    let now = match &args.time {
+        Some(text) => FileTime::parse(text).with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z"))?,
+        None => {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            FileTime::from_unix(since.as_secs() as i64)
+        }
+    };
+    match &args.seed {
+        Some(text) => Ok(Inputs::seeded(text, now)),
+        None => Inputs::random(now).context("the system offers no random numbers; give --seed"),
+    }
+}

@@ -1,0 +1,144 @@
+//! The verbs that look: inspect, verify, steps, hive, fs.
+
+use crate::args::{Fs, Hive, HiveTarget, Inspect, Steps, Verify};
+use crate::{Exit, render};
+use anyhow::Result;
+use reseal::{FsEntry, HiveAccess, Image, KeyListing};
+
+pub(crate) fn inspect(args: &Inspect) -> Result<Exit> {
+    let inspection = reseal::inspect(&Image::open(&args.image)?)?;
+    if args.json {
+        render::json(&inspection)?;
+    } else {
+        render::out(&render::inspection(&inspection));
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn verify(args: &Verify) -> Result<Exit> {
+    let verification = reseal::verify(&Image::open(&args.image)?, &args.no_trace_of)?;
+    if args.json {
+        render::json(&verification)?;
+    } else {
+        let mut text = render::findings(&verification.findings);
+        for trace in &verification.traces {
+            text += &format!("  trace: {} ({}) {} times in {}\n", trace.of, trace.form, trace.count, trace.region);
+        }
+        text += &format!(
+            "{}: {} bytes searched, {} findings, {} traces, state {}\n",
+            args.image,
+            verification.searched_bytes,
+            verification.findings.len(),
+            verification.traces.iter().map(|t| t.count).sum::<u64>(),
+            verification.states.join(", ")
+        );
+        render::out(&text);
+    }
+    let found = verification.findings.iter().any(|f| args.strict || f.level != "note");
+    Ok(if found || !verification.traces.is_empty() { Exit::Found } else { Exit::Done })
+}
+
+pub(crate) fn steps(args: &Steps) -> Result<Exit> {
+    let chosen: Vec<_> = reseal::catalogue().filter(|spec| args.id.as_deref().is_none_or(|id| id == spec.id)).collect();
+    if let (Some(id), true) = (&args.id, chosen.is_empty()) {
+        render::note(&format!("error: there is no step `{id}`; `reseal steps` lists them"));
+        return Ok(Exit::Usage);
+    }
+    if args.json {
+        render::json(&serde_json::json!({ "schema": "reseal.steps/1", "steps": chosen }))?;
+        return Ok(Exit::Done);
+    }
+    for spec in chosen {
+        render::out(&format!("{:16} {:10} {}\n", spec.id, spec.evidence.name(), spec.title));
+        if args.id.is_some() {
+            let mut text = format!("\n{}\n\nmirrors: {}\n", spec.about, spec.mirrors.join(", "));
+            spec.writes.iter().for_each(|scope| text += &format!("writes:  {scope}\n"));
+            if !spec.unproven.is_empty() {
+                text += &format!("unproven: {}\n", spec.unproven);
+            }
+            render::out(&text);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn open(target: &HiveTarget) -> Result<HiveAccess> {
+    Ok(HiveAccess::open(&target.image, target.hive.as_deref())?)
+}
+
+fn listing(listing: &KeyListing) -> String {
+    let mut text = format!("[{}]\n", listing.key);
+    listing.values.iter().for_each(|v| text += &format!("  {:24} {:12} {}\n", format!("\"{}\"", v.name), v.type_name, v.shown));
+    listing.subkeys.iter().for_each(|name| text += &format!("  {name}\\\n"));
+    text
+}
+
+pub(crate) fn hive(command: Hive) -> Result<Exit> {
+    match command {
+        Hive::Ls { target, key, recursive, json } => {
+            let listings = open(&target)?.list(&key, recursive)?;
+            if json {
+                render::json(&serde_json::json!({ "schema": "reseal.hive/1", "keys": listings }))?;
+            } else {
+                listings.iter().for_each(|l| render::out(&listing(l)));
+            }
+        }
+        Hive::Get { target, key, name, json } => {
+            let value = open(&target)?.get(&key, &name)?;
+            if json {
+                render::json(&value)?;
+            } else {
+                render::out(&format!("{}\n", value.shown));
+            }
+        }
+        Hive::Set { target, key, name, data, output } => {
+            let mut access = open(&target)?;
+            access.set(&key, &name, &data)?;
+            access.save(&output)?;
+        }
+        Hive::Rm { target, key, name, output } => {
+            let mut access = open(&target)?;
+            access.remove(&key, name.as_deref())?;
+            access.save(&output)?;
+        }
+        Hive::Check { target, json } => return report(&open(&target)?.check(), false, json),
+    }
+    Ok(Exit::Done)
+}
+
+fn report(findings: &[reseal::ShownFinding], strict: bool, json: bool) -> Result<Exit> {
+    let count = findings.iter().filter(|f| strict || f.level != "note").count();
+    if json {
+        render::json(&serde_json::json!({ "schema": "reseal.check/1", "findings": findings }))?;
+    } else {
+        render::out(&render::findings(findings));
+        render::out(&format!("{} findings, {} of them count\n", findings.len(), count));
+    }
+    Ok(if count > 0 { Exit::Found } else { Exit::Done })
+}
+
+fn entry_line(entry: &FsEntry) -> String {
+    let kind = if entry.directory { "d" } else if entry.reparse { "l" } else { "-" };
+    format!("{kind} {:>14} {} {}\n", entry.size, entry.modified, entry.path)
+}
+
+pub(crate) fn fs(command: Fs) -> Result<Exit> {
+    match command {
+        Fs::Ls { image, path, recursive, json } => {
+            let entries = reseal::fs_list(&Image::open(&image)?, &path, recursive)?;
+            if json {
+                render::json(&serde_json::json!({ "schema": "reseal.fs/1", "entries": entries }))?;
+            } else {
+                entries.iter().for_each(|e| render::out(&entry_line(e)));
+            }
+        }
+        Fs::Cat { image, path } => {
+            let image = Image::open(&image)?;
+            let mut stdout = std::io::stdout().lock();
+            reseal::fs_read(&image, &path, &mut stdout)?;
+        }
+        Fs::Acl { image, path } => render::out(&format!("{}\n", reseal::fs_acl(&Image::open(&image)?, &path)?)),
+        Fs::Check { image, strict, json } => return report(&reseal::fs_check(&Image::open(&image)?)?, strict, json),
+    }
+    Ok(Exit::Done)
+}

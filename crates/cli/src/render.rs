@@ -1,0 +1,133 @@
+//! Text for people.
+
+use crate::Exit;
+use reseal::{Inspection, Kind, Plan, Refusal, ShownFinding};
+use std::io::Write;
+
+/// Prints to stdout; a closed pipe ends the output and not the program.
+pub(crate) fn out(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Prints to stderr.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    out(&(serde_json::to_string_pretty(value)? + "\n"));
+    Ok(())
+}
+
+/// Prints an error with its chain and hint, and gives its exit code.
+pub(crate) fn error(error: &anyhow::Error) -> Exit {
+    let Some(known) = error.downcast_ref::<reseal::Error>() else {
+        note(&format!("error: {error:#}"));
+        return Exit::Failed;
+    };
+    note(&format!("error: {known}"));
+    if !known.subjects().is_empty() {
+        note(&format!("  in {}", known.subjects().join(" › ")));
+    }
+    let mut source = std::error::Error::source(known);
+    while let Some(cause) = source {
+        note(&format!("  caused by: {cause}"));
+        source = cause.source();
+    }
+    refusals(known.refusals());
+    if let Some(hint) = known.next_step() {
+        note(&format!("hint: {hint}"));
+    }
+    match known.kind() {
+        Kind::Usage => Exit::Usage,
+        Kind::Refused => Exit::Refused,
+        Kind::NothingToDo => Exit::NothingToDo,
+        Kind::Damaged | Kind::Unsupported => Exit::BadInput,
+        _ => Exit::Failed,
+    }
+}
+
+fn refusals(list: &[Refusal]) {
+    for refusal in list.iter().filter(|r| !r.allowed) {
+        note(&format!("  {}: {} ({})", refusal.id, refusal.reason, refusal.place));
+        note(&format!("    {}", refusal.hint));
+        if refusal.allowable {
+            note(&format!("    to go on anyway: --allow {}", refusal.id));
+        }
+    }
+    if !list.is_empty() {
+        note("nothing was written");
+    }
+}
+
+pub(crate) fn findings(list: &[ShownFinding]) -> String {
+    list.iter().map(|f| format!("  {}: {}: {} [{}]\n", f.level, f.place, f.detail, f.id)).collect()
+}
+
+fn or_dash(text: Option<&str>) -> &str {
+    text.unwrap_or("-")
+}
+
+pub(crate) fn inspection(i: &Inspection) -> String {
+    let mut s = format!("{}: {}, {} bytes, disk of {} bytes, {}\n", i.image, i.format, i.file_bytes, i.disk_bytes, i.scheme);
+    for p in &i.partitions {
+        let detail = match (&p.ntfs, &p.error) {
+            (Some(v), _) => format!("NTFS {} \"{}\", clusters of {} bytes, log {}", v.version, v.label, v.cluster_bytes, v.log),
+            (None, Some(e)) => format!("{}: {e}", p.content),
+            (None, None) => p.content.to_owned(),
+        };
+        s += &format!("  partition {}: {} bytes at {}, {} {}\n    {detail}\n", p.number, p.bytes, p.offset, p.ty, p.name);
+    }
+    for (n, w) in i.installations.iter().enumerate() {
+        let f = &w.facts;
+        s += &format!("installation {} on {}:\n", n + 1, w.partition);
+        let product = [f.product.name.as_deref(), f.product.version.as_deref(), f.product.build.as_deref(), f.product.architecture.as_deref()];
+        s += &format!("  Windows        {}\n", product.into_iter().flatten().collect::<Vec<_>>().join(" "));
+        s += &format!("  computer name  {}\n", or_dash(f.computer_name.as_deref()));
+        s += &format!("  machine SID    {}\n", f.machine_sid.map_or("-".to_owned(), |sid| sid.to_string()));
+        let membership = if f.domain_sid.is_some() { "domain" } else { "workgroup" };
+        s += &format!("  {membership:14} {}\n", or_dash(f.domain.as_deref()));
+        let state = if w.sealed { "sealed to OOBE" } else { or_dash(f.setup.image_state.as_deref()) };
+        s += &format!("  state          {state}\n  files          {}\n", w.files);
+        for u in &f.users {
+            let words = [(u.enabled, "enabled"), (!u.enabled, "disabled"), (u.administrator, "administrator"), (u.has_password, "password")];
+            let words: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+            s += &format!("  user {:5}     {} ({})\n", u.rid, u.name, words.join(", "));
+        }
+        for h in &w.hives {
+            s += &format!("  hive           {} ({})\n", h.path, h.state);
+        }
+        for r in &w.refusals {
+            s += &format!("  refuses        {}: {} ({})\n                 {}\n", r.id, r.reason, r.place, r.hint);
+        }
+        s += &findings(&w.findings);
+    }
+    s
+}
+
+pub(crate) fn plan(p: &Plan, done: bool) -> String {
+    let mut s = format!("{} › {}: {}\n", p.image, p.partition, if done { "sealed" } else { "plan" });
+    for step in &p.steps {
+        let note = step.note.as_deref().map(|n| format!(" ({n})")).unwrap_or_default();
+        s += &format!("{} [{}]: {} changes{note}\n", step.id, step.evidence.name(), step.changes);
+        for change in p.changes.iter().filter(|c| c.step == step.id) {
+            s += &match (&change.before, &change.after) {
+                (Some(a), Some(b)) => format!("  ~ {}: {a} → {b}\n", change.target),
+                (None, Some(b)) => format!("  + {}: {b}\n", change.target),
+                (Some(a), None) => format!("  - {}: {a}\n", change.target),
+                (None, None) => format!("  ~ {}\n", change.target),
+            };
+        }
+    }
+    for guard in p.allowed.iter().filter(|g| g.allowed) {
+        s += &format!("allowed: {}: {} ({})\n", guard.id, guard.reason, guard.place);
+    }
+    if !p.findings.is_empty() {
+        s += &format!("findings:\n{}", findings(&p.findings));
+    }
+    for line in &p.unproven {
+        s += &format!("unproven without a real Windows: {line}\n");
+    }
+    s += &format!("{} hives, {} bytes of the image change\n", p.hives_written, p.changed_bytes);
+    s
+}

@@ -1,0 +1,131 @@
+//! Disk images: a container, a partition table, a blank volume, and what the caller puts into it.
+
+use anyhow::{Context, Result, bail};
+use reseal_disk::{CreateVhdx, Disk, GptPartition, ReadAt, WriteAt, create_vhdx, write_gpt};
+use reseal_dtyp::Guid;
+use reseal_ntfs::Volume;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+/// What holds the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// Bytes one by one.
+    Raw,
+    /// VHDX, dynamic or fixed.
+    Vhdx {
+        /// Every block has its place from the start.
+        fixed: bool,
+    },
+}
+
+/// A disk image with one NTFS volume.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageBuilder {
+    /// What holds the disk.
+    pub container: Container,
+    /// Size of the volume in bytes.
+    pub volume_len: u64,
+    /// Logical sector size: 512 or 4096.
+    pub sector_size: u32,
+    /// Cluster size in bytes.
+    pub cluster_size: u32,
+    /// A bare volume without a partition table (raw only).
+    pub bare: bool,
+}
+
+impl Default for ImageBuilder {
+    fn default() -> ImageBuilder {
+        ImageBuilder { container: Container::Vhdx { fixed: false }, volume_len: 64 << 20, sector_size: 512, cluster_size: 4096, bare: false }
+    }
+}
+
+/// The first partition starts here, as Windows places it.
+const PARTITION_OFFSET: u64 = 1 << 20;
+/// Room for the backup GPT.
+const TAIL: u64 = 1 << 20;
+
+/// Formats a sparse file as NTFS with `mkntfs`, always with the same serial number and times.
+pub fn blank_volume(path: &Path, len: u64, sector_size: u32, cluster_size: u32, start: u64) -> Result<()> {
+    let file = std::fs::File::create(path)?;
+    file.set_len(len)?;
+    drop(file);
+    let start = (start / u64::from(sector_size)).to_string();
+    let output = Command::new("mkntfs")
+        .args(["-F", "-Q", "-q", "-L", "Windows", "-s", &sector_size.to_string(), "-c", &cluster_size.to_string()])
+        .args(["-p", &start, "-H", "255", "-S", "63"])
+        .arg(path)
+        .output()
+        .context("mkntfs does not run (package ntfs-3g; `cargo xtask setup` installs it)")?;
+    if !output.status.success() {
+        bail!("mkntfs ends with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+impl ImageBuilder {
+    /// Builds the image at `out`: formats the volume and lets `fill` write into it.
+    pub fn build(&self, out: &Path, fill: impl FnOnce(&mut Volume) -> Result<()>) -> Result<()> {
+        let scratch = tempfile::tempdir()?;
+        let blank = scratch.path().join("blank.ntfs");
+        let offset = if self.bare { 0 } else { PARTITION_OFFSET };
+        blank_volume(&blank, self.volume_len, self.sector_size, self.cluster_size, offset)?;
+        let empty = scratch.path().join("empty.img");
+        self.empty(&empty)?;
+        let disk = Disk::open(&empty)?;
+        let storage: Arc<dyn WriteAt> = if self.bare {
+            disk.bytes()
+        } else {
+            let id = |n| Guid([n; 16]);
+            let basic_data = Guid::parse("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7").context("a constant")?;
+            let part = GptPartition { ty: basic_data, id: id(2), name: "Basic data partition".into(), offset, len: self.volume_len };
+            write_gpt(&*disk.bytes(), self.sector_size, id(1), &[part])?;
+            let table = disk.partitions()?;
+            disk.partition(table.partitions.first().context("the partition just written")?)
+        };
+        copy(&blank, &*storage)?;
+        let mut volume = Volume::open(storage)?;
+        fill(&mut volume)?;
+        drop(volume);
+        disk.commit_to(out, [Guid([3; 16]), Guid([4; 16])], &|_, _| {})?;
+        Ok(())
+    }
+
+    fn empty(&self, path: &Path) -> Result<()> {
+        let tail = if self.bare { 0 } else { PARTITION_OFFSET + TAIL };
+        let disk_len = self.volume_len + tail;
+        let (head, len) = match self.container {
+            Container::Raw => (Vec::new(), disk_len),
+            Container::Vhdx { fixed } => create_vhdx(&CreateVhdx {
+                disk_len,
+                block_len: 2 << 20,
+                sector_size: self.sector_size,
+                fixed,
+                disk_id: Guid([5; 16]),
+                write_guid: Guid([6; 16]),
+            })?,
+        };
+        std::fs::write(path, head)?;
+        std::fs::OpenOptions::new().write(true).open(path)?.set_len(len)?;
+        Ok(())
+    }
+}
+
+/// Copies what is not zero.
+fn copy(from: &Path, to: &dyn WriteAt) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::open(from)?;
+    let len = file.metadata()?.len().min(to.len());
+    let mut buf = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < len {
+        let n = (len - at).min(buf.len() as u64) as usize;
+        file.read_exact_at(&mut buf[..n], at)?;
+        if buf[..n].iter().any(|b| *b != 0) {
+            to.write_at(at, &buf[..n])?;
+        }
+        at += n as u64;
+    }
+    Ok(())
+}

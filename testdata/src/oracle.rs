@@ -1,0 +1,33 @@
+//! Programs that share no code with ours. A missing one is a printed skip, or a failure with `RESEAL_ORACLES=require`.
+
+use std::ffi::OsStr;
+use std::process::{Command, Output};
+
+/// Whether a variable demands what may be absent elsewhere.
+pub(crate) fn required(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|v| v == "require")
+}
+
+/// Runs a tool. `None` when it is not installed (and not required); panics when it is required and missing.
+#[allow(clippy::print_stdout, clippy::panic, reason = "a test says what it skips and ends with a panic")]
+pub fn run<S: AsRef<OsStr>>(tool: &str, args: impl IntoIterator<Item = S>) -> Option<Output> {
+    match Command::new(tool).args(args).output() {
+        Ok(output) => Some(output),
+        Err(e) if required("RESEAL_ORACLES") => panic!("RESEAL_ORACLES=require, but {tool} does not run: {e}"),
+        Err(e) => {
+            println!("skipped: {tool} does not run: {e}");
+            None
+        }
+    }
+}
+
+/// Runs a tool that must end with exit code 0; panics with its output otherwise. `None` when it is not installed.
+#[allow(clippy::panic, reason = "a test ends with a panic")]
+pub fn agree<S: AsRef<OsStr>>(tool: &str, args: impl IntoIterator<Item = S>) -> Option<String> {
+    let output = run(tool, args)?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        panic!("{tool} ends with {}:\n{text}", output.status);
+    }
+    Some(text)
+}
