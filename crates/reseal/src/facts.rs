@@ -120,7 +120,6 @@ const ROLE_SERVICES: &[(&str, &str)] = &[
     ("CertSvc", "Active Directory Certificate Services"),
     ("adfssrv", "Active Directory Federation Services"),
     ("ClusSvc", "Failover Clustering"),
-    ("NTDS", "Active Directory Domain Services"),
     ("MSExchangeIS", "Exchange Server"),
 ];
 
@@ -199,7 +198,8 @@ impl Facts {
             self.entra_joined = !hive.subkeys(join)?.is_empty();
         }
         for (service, role) in ROLE_SERVICES {
-            if hive.key(&format!(r"{set}\Services\{service}"))?.is_some() {
+            // Clients carry keys of some services for performance counters only; an installed service has a program.
+            if text(hive, &format!(r"{set}\Services\{service}"), "ImagePath")?.is_some() {
                 self.roles.push((*role).to_owned());
             }
         }
