@@ -185,7 +185,9 @@ impl Volume {
         for _ in 0..2 {
             let count = self.record_count();
             let allocator = self.allocator()?;
-            let free = (system::FIRST_USER..count).find(|&n| !is_set(&allocator.records, n));
+            let words = allocator.records.iter().enumerate().skip((system::FIRST_USER / 64) as usize);
+            let word = words.into_iter().find(|(_, w)| **w != u64::MAX).map_or(count, |(i, _)| i as u64 * 64);
+            let free = (word.max(system::FIRST_USER)..count).find(|&n| !is_set(&allocator.records, n));
             if let Some(number) = free {
                 set_range(&mut allocator.records, number, 1, true);
                 self.stage_record_bit(number, true)?;

@@ -28,6 +28,7 @@ mod grow;
 mod index;
 mod inherit;
 mod log_file;
+mod make_room;
 mod names_edit;
 mod record;
 mod record_edit;

@@ -1,8 +1,9 @@
 //! Renaming within a folder.
 
 use crate::attribute::kind;
+use crate::file::File;
 use crate::file_edit::FileEdit;
-use crate::file_name::{FileName, NameView, Namespace};
+use crate::file_name::{FileName, HEADER, NameView, Namespace};
 use crate::names_edit::{self, Duplicated, stamp};
 use crate::record_edit;
 use crate::reference::FileReference;
@@ -44,11 +45,19 @@ impl Volume {
                 going.push(value.clone());
             }
         }
-        let Some(first) = going.first().filter(|v| view(v).is_ok_and(|n| n == *old)) else {
+        if !going.first().is_some_and(|v| view(v).is_ok_and(|n| n == *old)) {
             let text = reseal_dtyp::utf16_lossy(&old.name);
             return Err(Error::not_found(format!("it has no name `{text}` in folder {}", old.parent)));
-        };
-        let facts = Duplicated::of(&NameView::read(first, 0)?);
+        }
+        let file = self.room_for_names(file, &going, new.len())?;
+        let values = self.name_values(&file)?;
+        // Making room may have changed what names repeat.
+        going.iter_mut().for_each(|old| {
+            if let Some(now) = values.iter().find(|v| v.get(0x40..) == old.get(0x40..) && v.get(..8) == old.get(..8)) {
+                old.clone_from(now);
+            }
+        });
+        let facts = Duplicated::of(&NameView::read(&going[0], 0)?);
         let mut folder = self.edit_folder(old.parent)?;
         for value in &going {
             self.leave(&mut folder, reference, value)?;
@@ -71,6 +80,22 @@ impl Volume {
         }
         stamp(&mut folder.edit, now)?;
         folder.finish(self)
+    }
+
+    /// Makes sure that a longer name fits into the record, with the longest twin that there can be.
+    fn room_for_names(&mut self, file: File, going: &[Vec<u8>], new_len: usize) -> Result<File> {
+        let attribute = |value: usize| 0x18 + value.next_multiple_of(8);
+        let old: usize = going.iter().map(|v| attribute(v.len())).sum();
+        let new = attribute(HEADER + 2 * new_len) + attribute(HEADER + 24);
+        let room = file.records.first().map_or(Ok(0), |r| r.room())?;
+        if room + old >= new {
+            return Ok(file);
+        }
+        match self.make_room(file.clone()) {
+            // It may fit all the same: an extension record, or no twin.
+            Err(error) if error.kind() == Kind::NoSpace => Ok(file),
+            other => other,
+        }
     }
 
     fn lone_name(

@@ -128,14 +128,17 @@ impl Volume {
             edit.replace(spot, record_edit::resident(kind::DATA, stream, data, false))?;
             return Ok(None);
         }
-        let size = data.len() as u64;
+        Ok(Some(self.to_clusters(edit, spot, stream, data.len() as u64)?))
+    }
+
+    /// Puts a non-resident attribute with fresh clusters in the place of a resident one.
+    pub(crate) fn to_clusters(&mut self, edit: &mut FileEdit, spot: Spot, stream: &[u16], size: u64) -> Result<Clusters> {
         let needed = self.geometry.clusters_for(size);
         let runs = self.allocate(needed, 0, None)?;
         let allocated = needed * u64::from(self.geometry.cluster_size);
         let sizes = Sizes { allocated, size, initialized: size };
         edit.replace(spot, record_edit::non_resident(kind::DATA, stream, &runs, sizes))?;
-        let clusters = Clusters { runs, allocated, size, initialized: size, extents: 1, ..Clusters::default() };
-        Ok(Some(clusters))
+        Ok(Clusters { runs, allocated, size, initialized: size, extents: 1, ..Clusters::default() })
     }
 
     /// Changes sizes and clusters of a non-resident stream; returns where content goes.

@@ -101,12 +101,27 @@ impl Volume {
         };
         let sds = self.read_metadata(&Stream::Clusters(clusters.clone()), MAX_SDS, "$SDS")?;
         let (sii, sdh) = (self.secure_index(&file, name::SII)?, self.secure_index(&file, name::SDH)?);
+        let places = self.places(&sii)?;
+        Ok(Secure { clusters, sds, sii, sdh, places })
+    }
+
+    /// What `$SII` says, in order of id.
+    fn places(&self, sii: &Tree) -> Result<Vec<Place>> {
         let mut places = Vec::new();
-        self.walk_tree(&sii, &mut |entry| {
+        self.walk_tree(sii, &mut |entry| {
             places.push(Place::read(entry.data().unwrap_or_default(), 0).map_err(|e| e.within("$SII"))?);
             Ok(())
         })?;
-        Ok(Secure { clusters, sds, sii, sdh, places })
+        Ok(places)
+    }
+
+    /// The place of `$SDS` and what `$SII` says, without the descriptors.
+    pub(crate) fn secure_places(&self) -> Result<(Clusters, Vec<Place>)> {
+        let file = self.file_by_number(system::SECURE)?;
+        let Some(Stream::Clusters(clusters)) = file.stream(kind::DATA, name::SDS, self.geometry.clusters)? else {
+            return Err(Error::damaged("$Secure", "$SDS", file.base()?.at, "there is no $SDS in clusters"));
+        };
+        Ok((clusters, self.places(&self.secure_index(&file, name::SII)?)?))
     }
 
     fn secure_index(&self, file: &File, name: &[u16]) -> Result<Tree> {

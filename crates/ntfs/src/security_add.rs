@@ -4,7 +4,7 @@ use crate::attribute::{kind, name};
 use crate::file_edit::{FileEdit, set_sizes};
 use crate::inherit;
 use crate::reference::{FileReference, system};
-use crate::security::{BLOCK, HEADER, MAX_ENTRY, Place, Secure, hash};
+use crate::security::{BLOCK, HEADER, MAX_ENTRY, Place, hash};
 use crate::stat::StandardInformation;
 use crate::store::Touch;
 use crate::stream::Clusters;
@@ -75,34 +75,33 @@ impl Volume {
     /// The id of a descriptor with exactly these bytes; added when there is none.
     fn ensure_descriptor(&mut self, descriptor: &[u8]) -> Result<u32> {
         let hash = hash(descriptor);
-        let secure = self.secure()?;
-        for place in secure.places.iter().filter(|p| p.hash == hash) {
-            let range = secure.verified(*place)?;
-            if &secure.sds[range.start + HEADER as usize..range.end] == descriptor {
+        let (sds, places) = self.secure_places()?;
+        for place in places.iter().filter(|p| p.hash == hash) {
+            if self.descriptor_by_id(place.id)? == descriptor {
                 return Ok(place.id);
             }
         }
-        self.add_descriptor(&secure, descriptor, hash)
+        self.add_descriptor(&sds, &places, descriptor, hash)
     }
 
-    fn add_descriptor(&mut self, secure: &Secure, descriptor: &[u8], hash: u32) -> Result<u32> {
+    fn add_descriptor(&mut self, sds: &Clusters, places: &[Place], descriptor: &[u8], hash: u32) -> Result<u32> {
         let len = HEADER + descriptor.len() as u64;
         if len > MAX_ENTRY {
             return Err(Error::new(Kind::Limit, format!("a descriptor of {} bytes", descriptor.len())));
         }
-        let last = secure.places.iter().max_by_key(|p| p.offset);
+        let last = places.iter().max_by_key(|p| p.offset);
         let mut offset = last.map_or(0, |p| (p.offset + u64::from(p.len)).next_multiple_of(16));
         let block = offset / BLOCK;
         // Odd blocks are the copies; an entry does not cross the end of its block.
         if block % 2 == 1 || (offset + len - 1) / BLOCK != block {
             offset = (block / 2 + 1) * 2 * BLOCK;
         }
-        let id = secure.places.iter().map(|p| p.id).max().unwrap_or(0xff).max(0xff).checked_add(1);
+        let id = places.iter().map(|p| p.id).max().unwrap_or(0xff).max(0xff).checked_add(1);
         let id = id.ok_or_else(|| Error::new(Kind::Limit, "all security ids are in use"))?;
         let place = Place { hash, id, offset, len: len as u32 };
         let mut entry = place.to_bytes().to_vec();
         entry.extend_from_slice(descriptor);
-        let clusters = self.reach_sds(secure, offset + BLOCK + len)?;
+        let clusters = self.reach_sds(sds, offset + BLOCK + len)?;
         for at in [offset, offset + BLOCK] {
             self.stage_clusters(&clusters, at, &entry, Touch::Data(system::SECURE))?;
         }
@@ -111,8 +110,7 @@ impl Volume {
     }
 
     /// Makes `$SDS` at least `size` bytes long; what is new is zero.
-    fn reach_sds(&mut self, secure: &Secure, size: u64) -> Result<Clusters> {
-        let old = &secure.clusters;
+    fn reach_sds(&mut self, old: &Clusters, size: u64) -> Result<Clusters> {
         if size <= old.size && old.initialized == old.size {
             return Ok(old.clone());
         }

@@ -230,8 +230,13 @@ impl TreeEdit {
         Ok(())
     }
 
+    /// Whether the root holds nothing but END.
+    pub(crate) fn is_root_bare(&self) -> bool {
+        self.nodes.get(&ROOT).is_none_or(|items| items.len() < 2)
+    }
+
     /// All entries of the root go to a new block; the root keeps END.
-    fn push_down_root(&mut self, volume: &mut Volume) -> Result<()> {
+    pub(crate) fn push_down_root(&mut self, volume: &mut Volume) -> Result<()> {
         let items = self.load(volume, ROOT)?.clone();
         let new = self.new_block(volume)?;
         self.nodes.insert(new, items);
