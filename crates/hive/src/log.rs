@@ -233,3 +233,182 @@ pub(crate) fn highest_sequence(primary: &[u8], logs: &[&[u8]]) -> u32 {
     };
     logs.iter().map(of_log).fold(own, u32::max)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hive, LoadState, Recover, fixture};
+
+    /// A dirty hive of sequence 8/7, and what it should become: one value more, with new hbins.
+    fn pair() -> (Vec<u8>, Vec<u8>) {
+        let mut hive = fixture::empty(5);
+        let before = hive.to_bytes();
+        let key = hive.create_path("Logged\\Key").unwrap();
+        hive.set_value(key, "data", 3, &[0xab; 9000]).unwrap();
+        let (mut dirty, after) = (before, hive.to_bytes());
+        assert!(after.len() > dirty.len());
+        seal(&mut dirty, 7);
+        put32(&mut dirty, at::SEQ1, 8);
+        let sum = crate::base_block::checksum(&dirty);
+        put32(&mut dirty, at::CHECKSUM, sum);
+        (dirty, after)
+    }
+
+    fn log_head(kind: u32, seq: u32, like: &[u8]) -> Vec<u8> {
+        let mut head = like[..SECTOR].to_vec();
+        put32(&mut head, at::TYPE, kind);
+        seal(&mut head, seq);
+        head
+    }
+
+    /// An entry with these 4 KiB pages of `image`.
+    fn new_entry(seq: u32, image: &[u8], pages: &[usize]) -> Vec<u8> {
+        let mut out = b"HvLE".to_vec();
+        out.resize(ENTRY_HEADER, 0);
+        put32(&mut out, 12, seq);
+        put32(&mut out, 16, (image.len() - LEN) as u32);
+        put32(&mut out, 20, pages.len() as u32);
+        for page in pages {
+            out.extend_from_slice(&(*page as u32 * 4096).to_le_bytes());
+            out.extend_from_slice(&4096u32.to_le_bytes());
+        }
+        for page in pages {
+            out.extend_from_slice(&image[LEN + page * 4096..][..4096]);
+        }
+        out.resize(out.len().next_multiple_of(SECTOR), 0);
+        let len = out.len() as u32;
+        put32(&mut out, 4, len);
+        let body = marvin(&out[ENTRY_HEADER..]);
+        out[24..32].copy_from_slice(&body.to_le_bytes());
+        let head = marvin(&out[..32]);
+        out[32..40].copy_from_slice(&head.to_le_bytes());
+        out
+    }
+
+    fn pages(image: &[u8]) -> Vec<usize> {
+        (0..(image.len() - LEN) / 4096).collect()
+    }
+
+    fn new_log_of(first: u32, entries: &[Vec<u8>], like: &[u8]) -> Vec<u8> {
+        [log_head(NEW_LOG, first, like), entries.concat()].concat()
+    }
+
+    fn dump(bytes: &[u8]) -> Vec<String> {
+        Hive::open(bytes, &[], Recover::Replay).unwrap().dump().unwrap()
+    }
+
+    fn opens_to(dirty: &[u8], logs: &[&[u8]], after: &[u8], expected: usize) {
+        let hive = Hive::open(dirty, logs, Recover::Replay).unwrap();
+        assert!(
+            matches!(hive.state(), LoadState::Replayed { entries, .. } if *entries == expected),
+            "{:?}",
+            hive.state()
+        );
+        assert_eq!(hive.dump().unwrap(), dump(after));
+        assert!(hive.check().is_empty());
+    }
+
+    fn fails(dirty: &[u8], logs: &[&[u8]], why: &str) {
+        let e = Hive::open(dirty, logs, Recover::Replay).unwrap_err();
+        assert!(e.kind() == Kind::Conflict && e.to_string().contains(why), "{e}");
+        let as_is = Hive::open(dirty, logs, Recover::AsIs).unwrap();
+        assert!(matches!(as_is.state(), LoadState::Unrecovered { why: w } if w.contains(why)));
+        assert!(!as_is.is_changed() && as_is.to_bytes() == dirty);
+    }
+
+    #[test]
+    fn new_logs_in_sequence() {
+        let (dirty, after) = pair();
+        let all = pages(&after);
+        let (half, rest) = all.split_at(all.len() / 2);
+        // One log, two entries; two logs, one entry each, in either order.
+        let (one, two) = (new_entry(7, &after, half), new_entry(8, &after, rest));
+        let log = new_log_of(7, &[one.clone(), two.clone()], &after);
+        opens_to(&dirty, &[&log], &after, 2);
+        let (log1, log2) = (new_log_of(7, &[one.clone()], &after), new_log_of(8, &[two.clone()], &after));
+        opens_to(&dirty, &[&log1, &log2], &after, 2);
+        opens_to(&dirty, &[&[], &log2, &log1], &after, 2);
+        // Sequence numbers of the output are above every one in the hive and its logs.
+        let hive = Hive::open(&dirty, &[&log], Recover::Replay).unwrap();
+        assert_eq!(BaseBlock::read(&hive.to_bytes()).unwrap().seq, [9, 9]);
+        let clean = Hive::open(&after, &[&log], Recover::Replay).unwrap();
+        assert!(*clean.state() == LoadState::Clean && !clean.is_changed());
+    }
+
+    #[test]
+    fn stale_and_broken_entries_do_not_apply() {
+        let (dirty, after) = pair();
+        let good = new_entry(7, &after, &pages(&after));
+        // A stale entry behind a good one, left over from the log's earlier life.
+        let mut junk = after.clone();
+        junk[LEN + 200..].fill(0x55);
+        let stale = new_entry(3, &junk, &pages(&after));
+        opens_to(&dirty, &[&new_log_of(7, &[good.clone(), stale.clone()], &after)], &after, 1);
+        let mut broken = new_entry(8, &junk, &pages(&after));
+        broken[5000] ^= 1;
+        opens_to(&dirty, &[&new_log_of(7, &[good.clone(), broken.clone()], &after)], &after, 1);
+        // Another log that does not continue the first.
+        let gap = new_log_of(9, &[new_entry(9, &junk, &pages(&after))], &after);
+        opens_to(&dirty, &[&gap, &new_log_of(7, &[good], &after)], &after, 1);
+        fails(&dirty, &[&new_log_of(3, &[stale], &after)], "before 7");
+        fails(&dirty, &[&new_log_of(8, &[broken], &after)], "valid first entry");
+        fails(&dirty, &[], "no transaction log");
+        fails(&dirty, &[&[0; 8192]], "no transaction log");
+        fails(&dirty, &[b"short"], "valid first entry");
+    }
+
+    #[test]
+    fn a_broken_base_block_comes_from_the_later_log() {
+        let (mut dirty, after) = pair();
+        dirty[100] ^= 1;
+        let early = new_log_of(5, &[new_entry(5, &dirty, &pages(&dirty))], &dirty);
+        let late = new_log_of(7, &[new_entry(7, &after, &pages(&after))], &after);
+        opens_to(&dirty, &[&late, &early], &after, 1);
+    }
+
+    #[test]
+    fn growth_is_bounded_by_the_log() {
+        let (dirty, after) = pair();
+        let mut huge = new_entry(7, &after, &[0]);
+        put32(&mut huge, 16, 0x7000_0000);
+        let head = marvin(&huge[..32]);
+        huge[32..40].copy_from_slice(&head.to_le_bytes());
+        let log = new_log_of(7, &[huge], &after);
+        let e = Hive::open(&dirty, &[&log], Recover::Replay).unwrap_err();
+        assert!(e.to_string().contains("grows the hive"), "{e}");
+    }
+
+    /// An old log with every sector that differs.
+    fn old_log(dirty: &[u8], after: &[u8], time: u64) -> Vec<u8> {
+        let mut out = log_head(OLD_LOG, 8, after);
+        out[at::TIME..at::TIME + 8].copy_from_slice(&time.to_le_bytes());
+        seal(&mut out, 8);
+        out.extend_from_slice(b"DIRT");
+        let sectors = (after.len() - LEN) / SECTOR;
+        let sector = |image: &[u8], i: usize| image.get(LEN + i * SECTOR..LEN + (i + 1) * SECTOR).map(<[u8]>::to_vec);
+        let differs: Vec<bool> = (0..sectors).map(|i| sector(dirty, i) != sector(after, i)).collect();
+        out.extend(differs.chunks(8).map(|bits| bits.iter().rev().fold(0u8, |byte, &bit| byte << 1 | u8::from(bit))));
+        out.resize(out.len().next_multiple_of(SECTOR), 0);
+        (0..sectors).filter(|&i| differs[i]).for_each(|i| out.extend(sector(after, i).unwrap()));
+        out
+    }
+
+    #[test]
+    fn old_logs() {
+        let (dirty, after) = pair();
+        let time = BaseBlock::read(&dirty).unwrap().time;
+        let log = old_log(&dirty, &after, time);
+        opens_to(&dirty, &[&log], &after, 1);
+        fails(&dirty, &[&old_log(&dirty, &after, time + 1)], "another time");
+        let mut torn = log.clone();
+        put32(&mut torn, at::SEQ1, 9);
+        let sum = crate::base_block::checksum(&torn);
+        put32(&mut torn, at::CHECKSUM, sum);
+        fails(&dirty, &[&torn], "being written itself");
+        let mut without = log.clone();
+        without[SECTOR] = b'X';
+        fails(&dirty, &[&without], "no dirty vector");
+        let cut = &log[..log.len() - 1];
+        assert!(Hive::open(&dirty, &[cut], Recover::Replay).is_err());
+    }
+}

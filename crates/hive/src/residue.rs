@@ -4,7 +4,7 @@ use crate::base_block::LEN;
 use crate::hive::Hive;
 use crate::owners::{Owned, Role};
 use crate::scan::HitMap;
-use crate::sids::Region;
+use crate::sids::{Region, padded};
 use reseal_dtyp::utf16_lossy;
 use reseal_sid::{Form, SidMap};
 use std::borrow::Cow;
@@ -74,8 +74,12 @@ impl Hive {
                 out.push(self.owned_residue(o, live_region(o.role), offset, form));
             }
             // What reaches into the slack is no live SID: the whole cell is searched, and what ends in time is dropped.
-            for hit in map.find(&self.image.bytes[start..end]) {
-                if hit.offset + form_len(map.pairs()[hit.pair].0, hit.form) > live {
+            let cell_bytes = &self.image.bytes[start..end];
+            for hit in map.find(cell_bytes) {
+                let end = hit.offset + form_len(map.pairs()[hit.pair].0, hit.form);
+                // The zero half of a last character may come from the slack: that is live text, and was found as such.
+                let borrowed = hit.offset < live && cell_bytes.get(live..end) == Some(&[0]);
+                if end > live && !borrowed {
                     out.push(self.owned_residue(o, Region::Slack, start + hit.offset, hit.form));
                 }
             }
@@ -99,8 +103,10 @@ impl Hive {
                 } else {
                     Cow::Borrowed(&[][..])
                 };
-                return map.find(&data).map(|hit| (LEN + o.value as usize, hit.form)).collect();
+                return map.find(&padded(&data)).map(|hit| (LEN + o.value as usize, hit.form)).collect();
             }
+            let data = padded(&self.image.bytes[start..start + live]);
+            return map.find(&data).map(|hit| (start + hit.offset, hit.form)).collect();
         }
         let skip = match o.role {
             Role::KeyName => crate::key::nk::NAME,

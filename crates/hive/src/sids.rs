@@ -108,9 +108,22 @@ fn is_text(ty: u32) -> bool {
     matches!(ty, types::SZ | types::EXPAND_SZ | types::LINK | types::MULTI_SZ)
 }
 
+/// Data of odd length with one zero byte more: text that lost the upper half of its last character is still text.
+pub(crate) fn padded(data: &[u8]) -> Vec<u8> {
+    let mut out = data.to_vec();
+    out.resize(data.len().next_multiple_of(2), 0);
+    out
+}
+
 /// New data of a value, what was replaced and what had to stay; `None` when there is no SID in it.
 fn rewrite_data(map: &SidMap, ty: u32, data: &[u8]) -> Option<(Vec<u8>, Hits, usize)> {
-    let mut new = data.to_vec();
+    let (mut new, done, left) = rewrite_padded(map, ty, padded(data))?;
+    // No form of a SID ends in anything but this zero byte where it was added.
+    new.truncate(new.len() - data.len() % 2);
+    Some((new, done, left))
+}
+
+fn rewrite_padded(map: &SidMap, ty: u32, mut new: Vec<u8>) -> Option<(Vec<u8>, Hits, usize)> {
     if !is_text(ty) {
         let result = map.rewrite_in_place(&mut new);
         return (result.done.total() + result.left.total() > 0).then_some((new, result.done, result.left.total()));
@@ -311,7 +324,8 @@ impl Hive {
                     None
                 }
             };
-            if let Some(from) = from {
+            let used = |from| self.image.bytes[extent.start + from..extent.start + extent.len].iter().any(|&b| b != 0);
+            if let Some(from) = from.filter(|&from| used(from)) {
                 self.image.zero(extent.start + from..extent.start + extent.len);
                 edits.erased += 1;
             }
