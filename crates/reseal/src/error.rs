@@ -50,7 +50,8 @@ impl Error {
     }
 
     pub(crate) fn refused(refusals: Vec<crate::Refusal>) -> Error {
-        let ids: Vec<&str> = refusals.iter().map(|r| r.id).collect();
+        let mut ids: Vec<&str> = refusals.iter().filter(|r| !r.allowed).map(|r| r.id).collect();
+        ids.dedup();
         let mut error = Error::new(Kind::Refused, format!("refused: {}", ids.join(", ")));
         error.0.refusals = refusals;
         error

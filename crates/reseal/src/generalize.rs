@@ -154,7 +154,7 @@ fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, ob
         let note = step.stage(&mut session).within(format!("step {}", spec.id))?;
         steps.push(StepOutcome { id: spec.id, changes: changes.len() - before, note, evidence: spec.evidence });
     }
-    hives.self_check()?;
+    findings.extend(hives.self_check(&tree)?);
     let hives_written = hives.store(&mut tree, inputs.now())?;
 
     observer.phase("self-check");

@@ -6,6 +6,7 @@ use crate::tree::{NodeId, Tree};
 use rayon::prelude::*;
 use reseal_dtyp::{FileTime, Finding, Level};
 use reseal_hive::{Hive, LoadState, Recover};
+use std::collections::BTreeMap;
 
 /// Log suffixes of a hive: the old single log and the two of Windows Vista and later.
 const LOG_SUFFIXES: [&str; 3] = [".LOG", ".LOG1", ".LOG2"];
@@ -111,17 +112,53 @@ impl HiveSet {
         Ok(stored)
     }
 
-    /// Checks every edited hive: one that was sound stays sound, and one that was not is not touched.
-    pub(crate) fn self_check(&self) -> Result<()> {
-        self.files.par_iter().filter(|file| file.edited).try_for_each(|file| {
-            let damage: Vec<_> = file.hive.check().into_iter().filter(|f| f.level > Level::Note).collect();
-            match damage.first() {
-                None => Ok(()),
-                Some(first) => Err(crate::Error::new(Kind::Damaged, format!("the hive does not pass its check: {first} ({} findings)", damage.len()))
-                    .subject(file.path.clone())
-                    .hint("look at all findings with `reseal hive check`; the hive was damaged before, or this is a defect of reseal")),
-            }
-        })
+    /// Checks every edited hive before it is put back: nothing is worse than it was, and nothing is damaged. What other tools
+    /// left inconsistent without loss (free cells side by side, a leaked cell) is returned as findings, one per rule.
+    pub(crate) fn self_check(&self, tree: &dyn Tree) -> Result<Vec<Finding>> {
+        let edited: Vec<&HiveFile> = self.files.iter().filter(|file| file.edited).collect();
+        let found = edited.par_iter().map(|file| file.self_check(tree)).collect::<Result<Vec<_>>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+}
+
+/// How often each rule is broken.
+fn by_rule(findings: &[Finding]) -> BTreeMap<(Level, &'static str), usize> {
+    let mut out = BTreeMap::new();
+    for finding in findings.iter().filter(|f| f.level > Level::Note) {
+        *out.entry((finding.level, finding.id)).or_default() += 1;
+    }
+    out
+}
+
+impl HiveFile {
+    fn self_check(&self, tree: &dyn Tree) -> Result<Vec<Finding>> {
+        let after = self.hive.check();
+        let rules = by_rule(&after);
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = by_rule(&self.original(tree)?.check());
+        let worse = |rule: &(Level, &'static str)| rules[rule] > before.get(rule).copied().unwrap_or(0);
+        let refused = |finding: &&Finding| finding.level == Level::Damage || worse(&(finding.level, finding.id));
+        if let Some(first) = after.iter().filter(|f| f.level > Level::Note).find(refused) {
+            let known = before.contains_key(&(first.level, first.id));
+            let hint = if known { "the hive was damaged before: boot the image once, or restore the hive" } else { "this is a defect of reseal" };
+            return Err(crate::Error::new(Kind::Damaged, format!("the hive does not pass its check: {first}"))
+                .subject(self.path.clone())
+                .hint(format!("{hint}; nothing was written; `reseal hive check` lists all findings")));
+        }
+        let finding = |((level, id), count): (&(Level, &'static str), &usize)| {
+            Finding::new(*level, id, &self.path, format!("{count} times, and so before: left by another tool, nothing is lost"))
+        };
+        Ok(rules.iter().map(finding).collect())
+    }
+
+    /// The hive as it was, read again: edits live in memory until they are stored.
+    fn original(&self, tree: &dyn Tree) -> Result<Hive> {
+        let logs: Vec<&[u8]> = self.log_bytes().collect();
+        let primary = tree.read(self.node).within(&self.path)?;
+        let how = if matches!(self.hive.state(), LoadState::Unrecovered { .. }) { Recover::AsIs } else { Recover::Replay };
+        Hive::open(&primary, &logs, how).within(&self.path)
     }
 }
 
