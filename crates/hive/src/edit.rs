@@ -35,16 +35,23 @@ impl Hive {
 
     /// The subkey of a name, made if there is none; a new key shares its parent's descriptor.
     pub fn create_key(&mut self, parent: KeyId, name: &str) -> Result<KeyId> {
-        let units = name::units(name);
-        if let Some(found) = self.subkey(parent, &units)? {
+        self.create_key_units(parent, &name::units(name))
+    }
+
+    /// [`Hive::create_key`] for a name that may hold lone surrogates.
+    pub fn create_key_units(&mut self, parent: KeyId, name: &[u16]) -> Result<KeyId> {
+        if let Some(found) = self.subkey(parent, name)? {
             return Ok(found);
         }
-        check_key_name(&units)?;
-        let (stored, compressed) = encode(&units);
+        check_key_name(name)?;
+        let (stored, compressed) = encode(name);
         let above = self.nk(parent)?;
         let (time, security) = (self.clock.unwrap_or(above.time()), above.sk());
         if self.depth(parent)? >= MAX_DEPTH {
-            return Err(Error::new(Kind::Limit, format!("`{name}` would lie deeper than {MAX_DEPTH} keys")));
+            return Err(Error::new(
+                Kind::Limit,
+                format!("`{}` would lie deeper than {MAX_DEPTH} keys", utf16_lossy(name)),
+            ));
         }
         self.image.security(security)?;
         let at = self.image.allocate(nk::NAME + stored.len())?;

@@ -12,9 +12,13 @@ const MAX_NAME: usize = 16_383;
 impl Hive {
     /// Sets a value, made if there is none; the same type and data as before is no edit at all.
     pub fn set_value(&mut self, key: KeyId, name: &str, ty: u32, data: &[u8]) -> Result<()> {
-        let units = name::units(name);
+        self.set_value_units(key, &name::units(name), ty, data)
+    }
+
+    /// [`Hive::set_value`] for a name that may hold lone surrogates.
+    pub fn set_value_units(&mut self, key: KeyId, name: &[u16], ty: u32, data: &[u8]) -> Result<()> {
         self.refuse_predefined(key)?;
-        let at = match self.image.find_value(&self.nk(key)?, &units)? {
+        let at = match self.image.find_value(&self.nk(key)?, name)? {
             Some((_, at)) => {
                 let cell = self.image.value_cell(at)?;
                 if cell.ty() == ty && *self.image.data(&cell)? == *data {
@@ -22,7 +26,7 @@ impl Hive {
                 }
                 at
             }
-            None => self.add_value(key, &units)?,
+            None => self.add_value(key, name)?,
         };
         self.image.write_data(at, data)?;
         self.image.put_u32(at, vk::TYPE, ty, "vk")?;
@@ -56,7 +60,12 @@ impl Hive {
 
     /// Deletes a value; says whether there was one.
     pub fn delete_value(&mut self, key: KeyId, name: &str) -> Result<bool> {
-        let Some((i, at)) = self.image.find_value(&self.nk(key)?, &name::units(name))? else { return Ok(false) };
+        self.delete_value_units(key, &name::units(name))
+    }
+
+    /// [`Hive::delete_value`] for a name that may hold lone surrogates.
+    pub fn delete_value_units(&mut self, key: KeyId, name: &[u16]) -> Result<bool> {
+        let Some((i, at)) = self.image.find_value(&self.nk(key)?, name)? else { return Ok(false) };
         let mut offsets = self.image.value_offsets(&self.nk(key)?)?;
         let storage = self.image.storage(&self.image.value_cell(at)?)?;
         self.image.free_data(storage)?;

@@ -66,15 +66,20 @@ impl Hive {
     /// The base block and the hbins are checked, not every cell: see [`Hive::check`]. `Damaged` and `Unsupported` for
     /// what is not a hive of version 1.3 to 1.6, `Conflict` for a dirty hive without logs that replay.
     pub fn open(primary: &[u8], logs: &[&[u8]], how: Recover) -> Result<Hive> {
-        let found = BaseBlock::read(primary).filter(|_| primary.len() >= LEN).ok_or_else(|| {
+        Hive::open_vec(primary.to_vec(), logs, how)
+    }
+
+    /// [`Hive::open`] without a copy of the bytes.
+    pub fn open_vec(primary: Vec<u8>, logs: &[&[u8]], how: Recover) -> Result<Hive> {
+        let found = BaseBlock::read(&primary).filter(|_| primary.len() >= LEN).ok_or_else(|| {
             Error::damaged("base block", "", 0, format!("{} bytes, a base block has {LEN}", primary.len()))
         })?;
-        let sequence = log::highest_sequence(primary, logs);
+        let sequence = log::highest_sequence(&primary, logs);
         let (bytes, state) = match found.dirty() {
-            None => (primary.to_vec(), LoadState::Clean),
-            Some(why) => match (log::recover(primary, logs), how) {
+            None => (primary, LoadState::Clean),
+            Some(why) => match (log::recover(&primary, logs), how) {
                 (Ok(done), _) => (done.bytes, LoadState::Replayed { entries: done.entries, why }),
-                (Err(e), Recover::AsIs) => (primary.to_vec(), LoadState::Unrecovered { why: format!("{why}; {e}") }),
+                (Err(e), Recover::AsIs) => (primary, LoadState::Unrecovered { why: format!("{why}; {e}") }),
                 (Err(e), Recover::Replay) => {
                     return Err(Error::new(Kind::Conflict, format!("the hive is dirty: {why}; {e}")));
                 }
@@ -137,7 +142,16 @@ impl Hive {
     /// one that stands in the hive or its logs, the length of the input if the hbins fit it. The logs must then be
     /// zero-filled, their lengths kept.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.image.bytes.clone();
+        self.sealed(self.image.bytes.clone())
+    }
+
+    /// [`Hive::to_bytes`] without a copy.
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        let bytes = std::mem::take(&mut self.image.bytes);
+        self.sealed(bytes)
+    }
+
+    fn sealed(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         if self.is_changed() {
             base_block::seal(&mut bytes, self.sequence.checked_add(1).unwrap_or(1));
         }
@@ -248,7 +262,12 @@ impl Hive {
 
     /// The value of a name, case-insensitive; the empty name is the default value.
     pub fn value(&self, key: KeyId, name: &str) -> Result<Option<Value>> {
-        let found = self.image.find_value(&self.nk(key)?, &name::units(name))?;
+        self.value_units(key, &name::units(name))
+    }
+
+    /// [`Hive::value`] for a name that may hold lone surrogates.
+    pub fn value_units(&self, key: KeyId, name: &[u16]) -> Result<Option<Value>> {
+        let found = self.image.find_value(&self.nk(key)?, name)?;
         found.map(|(_, at)| self.read_value(at)).transpose()
     }
 

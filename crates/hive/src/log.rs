@@ -325,7 +325,8 @@ mod tests {
         let (one, two) = (new_entry(7, &after, half), new_entry(8, &after, rest));
         let log = new_log_of(7, &[one.clone(), two.clone()], &after);
         opens_to(&dirty, &[&log], &after, 2);
-        let (log1, log2) = (new_log_of(7, &[one.clone()], &after), new_log_of(8, &[two.clone()], &after));
+        let (log1, log2) =
+            (new_log_of(7, std::slice::from_ref(&one), &after), new_log_of(8, std::slice::from_ref(&two), &after));
         opens_to(&dirty, &[&log1, &log2], &after, 2);
         opens_to(&dirty, &[&[], &log2, &log1], &after, 2);
         // Sequence numbers of the output are above every one in the hive and its logs.

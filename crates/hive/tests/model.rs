@@ -310,3 +310,19 @@ fn refused_edits_change_nothing() {
     assert!(!hive.is_changed());
     assert_eq!(hive.to_bytes(), bytes);
 }
+
+#[test]
+fn names_may_hold_lone_surrogates() {
+    let mut hive = synthetic::empty(5);
+    let (high, low) = ([0xd801, 0x61], [0xdc00]);
+    let key = hive.create_key_units(hive.root(), &high).unwrap();
+    assert_eq!(hive.create_key_units(hive.root(), &[0xd801, 0x41]).unwrap(), key);
+    hive.set_value_units(key, &low, 3, b"x").unwrap();
+    let hive = &mut Hive::open(&hive.to_bytes(), &[], Recover::Replay).unwrap();
+    assert_eq!(serious(hive.check()), Vec::<String>::new());
+    assert_eq!(hive.name(key).unwrap(), high);
+    assert_eq!(hive.value_units(key, &low).unwrap().unwrap().name, low);
+    assert_eq!(hive.value(key, "\u{fffd}").unwrap(), None);
+    assert!(hive.dump().unwrap()[1].contains("\\u{d801}a"));
+    assert!(hive.delete_value_units(key, &low).unwrap());
+}

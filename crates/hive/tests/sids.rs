@@ -1,4 +1,5 @@
 //! Machine SIDs replaced in every place of a hive where one can stand, and gone from every other.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may fail and tell")]
 
 mod real_data;
 mod synthetic;
