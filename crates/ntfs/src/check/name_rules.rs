@@ -10,6 +10,9 @@ use crate::volume::Volume;
 use rayon::prelude::*;
 use reseal_dtyp::Level;
 
+/// What names say about the volume's own files is never updated.
+const FIRST_ORDINARY: u64 = 24;
+
 /// The names that claim to be in one folder, and which of them an entry was found for.
 struct Expected<'a> {
     names: &'a [NameFact],
@@ -112,7 +115,8 @@ impl Volume {
             let detail = format!("entry `{}` has attributes {:#010x}, the record disagrees", text(), view.attributes());
             findings.inconsistent("directory-flag", place.clone(), detail);
         }
-        if summary.flags & summary_flag::SIZED != 0 && !is_directory && view.size() != summary.size {
+        let ordinary = child.record() >= FIRST_ORDINARY && !is_directory;
+        if summary.flags & summary_flag::SIZED != 0 && ordinary && view.size() != summary.size {
             let detail = format!("entry `{}` says {} bytes, the file has {}", text(), view.size(), summary.size);
             findings.push(Level::Note, "entry-size-stale", place, detail);
         }
@@ -135,16 +139,13 @@ impl Volume {
         let mut state = vec![0u8; count];
         for start in 0..count {
             let mut path = Vec::new();
-            let mut at = start;
-            while state.get(at) == Some(&0) {
+            let mut next = Some(start);
+            while let Some(at) = next.filter(|&at| state.get(at) == Some(&0)) {
                 state[at] = 1;
                 path.push(at);
-                if parent[at] == UNKNOWN {
-                    break;
-                }
-                at = parent[at] as usize;
+                next = Some(parent[at] as usize).filter(|_| parent[at] != UNKNOWN);
             }
-            if path.last() != Some(&at) && state.get(at) == Some(&1) {
+            if let Some(at) = next.filter(|&at| state.get(at) == Some(&1)) {
                 let detail = format!("the parents of folder {at} form a circle: no path from the root leads to it");
                 findings.damage("folder-unreachable", format!("folder {at}"), detail);
             }

@@ -33,6 +33,9 @@ struct Seen {
     end: usize,
 }
 
+/// The volume's own files below have names, or are reserved and have none.
+const FIRST_NAMED: u64 = 24;
+
 fn place(record: &FileRecord<'_>) -> String {
     format!("record {}", record.number())
 }
@@ -285,6 +288,9 @@ impl RecordRules<'_> {
             let detail = format!("link count {}, {} names", record.link_count(), seen.names);
             facts.findings.damage("link-count", place(record), detail);
         }
+        if !seen.has_list && seen.names == 0 && record.number() >= FIRST_NAMED {
+            facts.findings.damage("file-without-name", place(record), "the file has no name".into());
+        }
         // The reserved records 12 to 23 are in use and nearly empty.
         if !seen.has_standard && !(12..24).contains(&record.number()) {
             facts.findings.damage("standard-information", place(record), "there is no $STANDARD_INFORMATION".into());
@@ -305,7 +311,8 @@ impl RecordRules<'_> {
     fn name_sizes(&self, record: &FileRecord<'_>, seen: &Seen, facts: &mut ChunkFacts) {
         let Some((low, high)) = seen.name_sizes.filter(|_| seen.summary.flags & summary_flag::SIZED != 0) else { return };
         let size = seen.summary.size;
-        if low != size || high != size {
+        // What names say about the volume's own files is never updated.
+        if record.number() >= FIRST_NAMED && (low != size || high != size) {
             let stale = if low != size { low } else { high };
             let detail = format!("$FILE_NAME says {stale} bytes, the file has {size}");
             facts.findings.push(Level::Note, "name-size-stale", place(record), detail);

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod image;
+pub mod raw;
 
 use reseal_disk::{MemoryDisk, WriteAt};
 use reseal_dtyp::{FileTime, Finding, Level};
