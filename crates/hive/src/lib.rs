@@ -10,6 +10,24 @@
 //! The crate does no I/O and knows no file names and no meaning of any key. Every byte may be crafted: references are
 //! checked where they are followed, and nothing that is broken is repaired silently. [`Hive::check`] reports every
 //! invariant of the format that does not hold.
+//!
+//! ```
+//! # fn main() -> reseal_dtyp::Result<()> {
+//! use reseal_dtyp::FileTime;
+//! use reseal_hive::{Hive, Recover, types};
+//!
+//! # let descriptor = [1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+//! let mut hive = Hive::new("ROOT", 5, &descriptor, FileTime::from_unix(1_700_000_000))?;
+//! let setup = hive.create_path(r"Setup\Status")?;
+//! hive.set_value(setup, "OOBEInProgress", types::DWORD, &1u32.to_le_bytes())?;
+//!
+//! let hive = Hive::open_vec(hive.into_bytes(), &[], Recover::Replay)?;
+//! let setup = hive.key(r"setup\STATUS")?.expect("names are case-insensitive");
+//! assert_eq!(hive.value(setup, "oobeinprogress")?.and_then(|v| v.as_u32()), Some(1));
+//! assert!(hive.check().is_empty() && !hive.is_changed());
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod base_block;
