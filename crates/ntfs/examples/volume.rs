@@ -1,11 +1,14 @@
-//! Looks at a volume: `volume IMAGE OFFSET info|ls PATH|cat PATH|stat PATH|scan|check|preflight|sids OLD NEW [COPY]`.
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+//! Looks at a volume: `volume IMAGE OFFSET info|ls PATH|cat PATH|stat PATH|scan|check|preflight`, or changes a copy of it:
+//! `sids OLD NEW [COPY]|put PATH FILE [COPY]|rm PATH [COPY]|mv PATH NAME [COPY]`.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "an example")]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "an example")]
 
 #[path = "../tests/rig/image.rs"]
 #[allow(dead_code)]
 mod image;
 
-use reseal_ntfs::{Scanned, Volume};
+use reseal_dtyp::FileTime;
+use reseal_ntfs::{Scanned, Security, Volume};
 use reseal_sid::SidMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,11 +20,10 @@ fn main() {
     let start = Instant::now();
     let mut volume = Volume::open(image.clone()).unwrap();
     let opened = start.elapsed();
-    if command == "sids" {
-        let map = SidMap::new([(rest[0].parse().unwrap(), rest[1].parse().unwrap())]).unwrap();
-        println!("{:?}", volume.rewrite_sids(&map).unwrap());
+    if let Some(copy) = change(&mut volume, command, rest) {
         println!("open {opened:?}, all {:?}, {} bytes dirty", start.elapsed(), image.dirty());
-        if let Some(copy) = rest.get(2) {
+        volume.check().unwrap().iter().for_each(|finding| println!("{finding}"));
+        if let Some(copy) = copy {
             image.save(copy.as_ref()).unwrap();
         }
         return;
@@ -61,4 +63,41 @@ fn main() {
         other => panic!("unknown command {other}"),
     }
     println!("open {opened:?}, all {:?}", start.elapsed());
+}
+
+/// Runs a command that changes the volume; gives the argument behind its own, where the copy lies.
+fn change<'a>(volume: &mut Volume, command: &str, rest: &'a [String]) -> Option<Option<&'a String>> {
+    let now = FileTime::from_unix(1_700_000_000);
+    let target = |volume: &Volume| volume.resolve(&rest[0]).unwrap();
+    match command {
+        "sids" => {
+            let map = SidMap::new([(rest[0].parse().unwrap(), rest[1].parse().unwrap())]).unwrap();
+            println!("{:?}", volume.rewrite_sids(&map).unwrap());
+            Some(rest.get(2))
+        }
+        "put" => {
+            let data = std::fs::read(&rest[1]).unwrap();
+            if let Some(file) = target(volume) {
+                volume.replace(file, &[], &data, now).unwrap();
+            } else {
+                let (parent, name) = rest[0].rsplit_once('/').unwrap();
+                let parent = volume.resolve(parent).unwrap().unwrap();
+                volume.create_file(parent, name, &data, Security::Inherit, now).unwrap();
+            }
+            Some(rest.get(2))
+        }
+        "rm" => {
+            let file = target(volume).unwrap();
+            volume.remove(file, now).unwrap();
+            Some(rest.get(1))
+        }
+        "mv" => {
+            let file = target(volume).unwrap();
+            let names = volume.names_of(file).unwrap();
+            let old = names.iter().find(|n| rest[0].ends_with(&String::from_utf16_lossy(&n.name))).unwrap();
+            volume.rename(file, old, &rest[1].encode_utf16().collect::<Vec<_>>(), now).unwrap();
+            Some(rest.get(2))
+        }
+        _ => None,
+    }
 }

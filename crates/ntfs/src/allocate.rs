@@ -108,7 +108,8 @@ impl Volume {
         if let Some(after) = after.filter(|&a| allocator.free_behind(a, count) == count) {
             found.push((after, count));
         } else {
-            let one = |range| allocator.free_runs(range).find(|&(_, len)| len >= count).map(|(start, _)| (start, count));
+            let one =
+                |range| allocator.free_runs(range).find(|&(_, len)| len >= count).map(|(start, _)| (start, count));
             match one(0..zone.start).or_else(|| one(zone.end..total)).or_else(|| one(0..total)) {
                 Some(run) => found.push(run),
                 None => {

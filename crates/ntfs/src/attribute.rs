@@ -113,7 +113,7 @@ impl<'a> Attribute<'a> {
         let view = View::new("attribute", at, bytes);
         let kind = view.u32(0, "TypeCode")?;
         let len = view.u32(4, "RecordLength")? as usize;
-        if len < 0x18 || len % 8 != 0 || len > bytes.len() {
+        if len < 0x18 || !len.is_multiple_of(8) || len > bytes.len() {
             let detail = format!("{len} bytes for type {kind:#x}, {} bytes are left", bytes.len());
             return Err(view.damaged(4, "RecordLength", detail));
         }

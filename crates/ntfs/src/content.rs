@@ -54,10 +54,10 @@ impl Volume {
                 return Ok(StreamReader { volume: self, source: Source::Lznt1(clusters.clone()), size });
             }
         }
-        if name.is_empty() {
-            if let Some(content) = wof::content(self, file, size)? {
-                return Ok(StreamReader { volume: self, source: Source::Wof(content), size });
-            }
+        if name.is_empty()
+            && let Some(content) = wof::content(self, file, size)?
+        {
+            return Ok(StreamReader { volume: self, source: Source::Wof(content), size });
         }
         Ok(StreamReader { volume: self, source: Source::Plain(stream), size })
     }

@@ -78,7 +78,12 @@ impl Volume {
         let clusters = match data {
             Some(data) => self.new_content(&mut edit, data)?,
             None => {
-                let root = empty_root(collation::FILE_NAME, kind::FILE_NAME, self.geometry.index_size, self.geometry.cluster_size);
+                let root = empty_root(
+                    collation::FILE_NAME,
+                    kind::FILE_NAME,
+                    self.geometry.index_size,
+                    self.geometry.cluster_size,
+                );
                 edit.insert(self, record_edit::resident(kind::INDEX_ROOT, name::I30, &root, false))?;
                 None
             }
@@ -162,7 +167,9 @@ impl Volume {
     pub(crate) fn fill(&mut self, clusters: &Clusters, data: &[u8], number: u64) -> Result<()> {
         self.write_clusters(clusters, 0, data, number)?;
         let size = data.len() as u64;
-        for (place, len) in clusters.pieces(size, clusters.allocated.saturating_sub(size), self.geometry.cluster_size)? {
+        for (place, len) in
+            clusters.pieces(size, clusters.allocated.saturating_sub(size), self.geometry.cluster_size)?
+        {
             if let Some(at) = place {
                 self.store.zero(at, len)?;
             }

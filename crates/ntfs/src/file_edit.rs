@@ -151,12 +151,16 @@ impl FileEdit {
     fn rewrite_list(&mut self, volume: &mut Volume) -> Result<()> {
         let list = self.list_bytes(volume)?;
         let Some(spot) = self.spot(kind::ATTRIBUTE_LIST, &[])? else {
-            return Err(Error::new(Kind::Conflict, format!("file {} has lost its attribute list", self.file.reference)));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("file {} has lost its attribute list", self.file.reference),
+            ));
         };
         match self.file.stream(kind::ATTRIBUTE_LIST, &[], volume.geometry.clusters)? {
             Some(Stream::Clusters(clusters)) => {
                 if list.len() as u64 > clusters.allocated || list.len() as u64 > attribute_list::MAX_BYTES {
-                    let detail = format!("the attribute list of file {} would outgrow its clusters", self.file.reference);
+                    let detail =
+                        format!("the attribute list of file {} would outgrow its clusters", self.file.reference);
                     return Err(Error::new(Kind::NoSpace, detail));
                 }
                 let old = clusters.size as usize;

@@ -16,7 +16,7 @@ fn array(block: &[u8], structure: &'static str, at: u64) -> Result<(usize, usize
     let offset = usize::from(get(block, 4).unwrap_or(0));
     let count = usize::from(get(block, 6).unwrap_or(0));
     let strides = block.len() / STRIDE;
-    if block.len() % STRIDE != 0
+    if !block.len().is_multiple_of(STRIDE)
         || count != strides + 1
         || offset < 0x18
         || offset % 2 != 0

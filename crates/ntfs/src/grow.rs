@@ -150,7 +150,8 @@ impl Volume {
         let spot = edit.spot(kind::BITMAP, &[])?;
         let spot = spot.ok_or_else(|| Error::damaged("file record", "$BITMAP", 0, "$MFT has no bitmap"))?;
         let needed = size.div_ceil(cluster).max(bitmap.end_vcn());
-        let new = self.grow_attribute(&mut edit, spot, &bitmap, needed, bitmap.initialized, (size.max(bitmap.size), size))?;
+        let new =
+            self.grow_attribute(&mut edit, spot, &bitmap, needed, bitmap.initialized, (size.max(bitmap.size), size))?;
         edit.finish(self)?;
         let zeros = vec![0; (size - bitmap.initialized) as usize];
         self.stage_clusters(&new, bitmap.initialized, &zeros, Touch::RecordBitmap)

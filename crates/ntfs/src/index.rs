@@ -87,7 +87,7 @@ pub(crate) fn header(node: &[u8], offset: usize, at: u64) -> Result<Header> {
     let allocated = view.u32(offset + 8, "BytesAvailable")? as usize;
     let flags = view.u32(offset + 0xc, "Flags")?;
     let room = node.len().saturating_sub(offset);
-    if first < HEADER_LEN || first % 8 != 0 || first > used || used > room {
+    if first < HEADER_LEN || !first.is_multiple_of(8) || first > used || used > room {
         let detail = format!("entries from {first:#x} to {used:#x}, the node has {room:#x}");
         return Err(view.damaged(offset, "FirstIndexEntry", detail));
     }
@@ -114,11 +114,9 @@ impl<'a> Iterator for Entries<'a> {
     fn next(&mut self) -> Option<Result<Entry<'a>>> {
         let offset = self.next.take()?;
         let entry = read(self.node, offset, self.at);
-        if let Ok(e) = &entry {
-            if !e.is_last() {
-                // Every entry is at least 16 bytes long, so the walk ends with the node.
-                self.next = Some(offset + e.bytes.len());
-            }
+        if let Some(e) = entry.as_ref().ok().filter(|e| !e.is_last()) {
+            // Every entry is at least 16 bytes long, so the walk ends with the node.
+            self.next = Some(offset + e.bytes.len());
         }
         Some(entry)
     }

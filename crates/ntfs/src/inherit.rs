@@ -56,11 +56,7 @@ fn entry(ace: &Ace, creators: &(Sid, Sid), is_directory: bool) -> Vec<Ace> {
     }
     let plain = with(down);
     let mapped = effective(&plain, creators);
-    if mapped == plain {
-        vec![plain]
-    } else {
-        vec![effective(&with(0), creators), with(down | INHERIT_ONLY)]
-    }
+    if mapped == plain { vec![plain] } else { vec![effective(&with(0), creators), with(down | INHERIT_ONLY)] }
 }
 
 /// Generic rights spelled out, CREATOR OWNER and CREATOR GROUP replaced by who they are.
@@ -94,8 +90,9 @@ mod tests {
     }
 
     fn child(aces: Vec<Ace>, is_directory: bool) -> Option<Vec<Ace>> {
-        let folder =
-            Descriptor::new(Some(sid("S-1-5-18")), Some(sid("S-1-5-32-544")), None, Some(Acl::new(aces)), 0).to_bytes().unwrap();
+        let folder = Descriptor::new(Some(sid("S-1-5-18")), Some(sid("S-1-5-32-544")), None, Some(Acl::new(aces)), 0)
+            .to_bytes()
+            .unwrap();
         let down = handed_down(&folder, is_directory)?;
         let down = Descriptor::read(&down).unwrap();
         assert_eq!(down.owner, Some(sid("S-1-5-18")));
@@ -111,7 +108,8 @@ mod tests {
 
     #[test]
     fn folders_get_both_and_pass_on() {
-        let aces = vec![ace(3, 5, "S-1-1-0"), ace(1, 6, "S-1-1-0"), ace(6, 7, "S-1-1-0"), ace(0x0b, 0x1000_0000, "S-1-3-0")];
+        let aces =
+            vec![ace(3, 5, "S-1-1-0"), ace(1, 6, "S-1-1-0"), ace(6, 7, "S-1-1-0"), ace(0x0b, 0x1000_0000, "S-1-3-0")];
         let expected = vec![
             ace(0x13, 5, "S-1-1-0"),
             ace(0x19, 6, "S-1-1-0"),

@@ -34,7 +34,7 @@ impl Volume {
         let longest = edit.spots(movable)?.into_iter().max_by_key(|s| s.len).ok_or_else(nothing_to_move)?;
         let (_, stream) = edit.named(longest)?;
         let data = edit.value_mut(longest)?.to_vec();
-        let clusters = self.to_clusters(&mut edit, longest, &stream, data.len() as u64)?;
+        let clusters = self.move_to_clusters(&mut edit, longest, &stream, data.len() as u64)?;
         self.fill(&clusters, &data, number)?;
         if stream.is_empty() {
             self.sync_names(&mut edit, |facts| facts.allocated = clusters.allocated)?;

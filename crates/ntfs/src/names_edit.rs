@@ -96,11 +96,8 @@ impl Volume {
             return Ok(());
         }
         let name = NameView::read(value, 0)?.to_owned();
-        let detail = format!(
-            "folder {} does not list file {file} as `{}`",
-            name.parent,
-            reseal_dtyp::utf16_lossy(&name.name)
-        );
+        let detail =
+            format!("folder {} does not list file {file} as `{}`", name.parent, reseal_dtyp::utf16_lossy(&name.name));
         Err(Error::damaged("index entry", "", 0, detail))
     }
 

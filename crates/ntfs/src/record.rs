@@ -8,7 +8,6 @@ use reseal_dtyp::{Error, Result, View};
 pub(crate) mod flag {
     pub(crate) const IN_USE: u16 = 1;
     pub(crate) const DIRECTORY: u16 = 2;
-    pub(crate) const VIEW_INDEX: u16 = 8;
 }
 
 /// A file record: its header fields and the way to its attributes. The bytes have their fixups undone.

@@ -72,7 +72,8 @@ impl Record {
     pub(crate) fn splice(&mut self, offset: usize, len: usize, new: &[u8]) -> Result<()> {
         let end = self.view()?.end_offset()?;
         if offset + len > end || new.len() > self.room()? + len {
-            let detail = format!("record {} has {} bytes left, {} are needed", self.number, self.room()? + len, new.len());
+            let detail =
+                format!("record {} has {} bytes left, {} are needed", self.number, self.room()? + len, new.len());
             return Err(Error::new(Kind::NoSpace, detail));
         }
         let tail = self.bytes[offset + len..end].to_vec();
@@ -98,9 +99,10 @@ impl Record {
         let mut at = self.view()?.end_offset()?;
         for old in self.view()?.attributes() {
             let old = old?;
-            let order = new.kind.cmp(&old.kind).then_with(|| {
-                upcase.compare(units(new.name).into_iter(), units(old.name).into_iter())
-            });
+            let order = new
+                .kind
+                .cmp(&old.kind)
+                .then_with(|| upcase.compare(units(new.name).into_iter(), units(old.name).into_iter()));
             if order.is_lt() {
                 at = old.offset;
                 break;

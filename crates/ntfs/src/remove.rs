@@ -97,11 +97,11 @@ fn clear_values(record: &mut crate::file::Record) -> Result<()> {
     for attribute in record.view()?.attributes() {
         let attribute = attribute?;
         let keeps = matches!(attribute.kind, kind::STANDARD_INFORMATION | kind::FILE_NAME | kind::ATTRIBUTE_LIST);
-        if let crate::attribute::Form::Resident { value, offset, .. } = attribute.form {
-            if !keeps {
-                let start = attribute.offset + offset;
-                ranges.push(start..start + value.len());
-            }
+        if let crate::attribute::Form::Resident { value, offset, .. } = attribute.form
+            && !keeps
+        {
+            let start = attribute.offset + offset;
+            ranges.push(start..start + value.len());
         }
     }
     ranges.into_iter().for_each(|range| record.bytes[range].fill(0));

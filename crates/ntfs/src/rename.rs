@@ -9,6 +9,7 @@ use crate::record_edit;
 use crate::reference::FileReference;
 use crate::replace::refuse_system;
 use crate::short_name;
+use crate::stream::Stream;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, FileTime, Kind, Result};
 
@@ -37,7 +38,8 @@ impl Volume {
         let mut twin = None;
         for value in &values {
             let name = view(value)?;
-            let is_twin = old.namespace == Namespace::Win32 && name.namespace == Namespace::Dos && name.parent == old.parent;
+            let is_twin =
+                old.namespace == Namespace::Win32 && name.namespace == Namespace::Dos && name.parent == old.parent;
             if name == *old {
                 going.insert(0, value.clone());
             } else if is_twin {
@@ -57,7 +59,7 @@ impl Volume {
                 old.clone_from(now);
             }
         });
-        let facts = Duplicated::of(&NameView::read(&going[0], 0)?);
+        let facts = self.facts_of(&file, Duplicated::of(&NameView::read(&going[0], 0)?))?;
         let mut folder = self.edit_folder(old.parent)?;
         for value in &going {
             self.leave(&mut folder, reference, value)?;
@@ -67,7 +69,9 @@ impl Volume {
         let mut folder = self.edit_folder(old.parent)?;
         let names = match (old.namespace, &twin) {
             (Namespace::Posix, _) => self.lone_name(&mut folder, new, Namespace::Posix)?,
-            (Namespace::Win32, None) if !short_name::is_short(new) => self.lone_name(&mut folder, new, Namespace::Win32)?,
+            (Namespace::Win32, None) if !short_name::is_short(new) => {
+                self.lone_name(&mut folder, new, Namespace::Win32)?
+            }
             _ => self.new_names(&mut folder, new, twin.as_deref())?,
         };
         let mut edit = FileEdit::new(file);
@@ -80,6 +84,24 @@ impl Volume {
         }
         stamp(&mut folder.edit, now)?;
         folder.finish(self)
+    }
+
+    /// What a name repeats, brought up to date: Windows does so when a file is renamed.
+    fn facts_of(&self, file: &File, old: Duplicated) -> Result<Duplicated> {
+        let mut facts = Duplicated { times: self.standard_information(file)?.times, ..old };
+        match file.stream(kind::DATA, &[], self.geometry.clusters)? {
+            Some(Stream::Resident(value)) => {
+                facts.size = value.len() as u64;
+                facts.allocated = facts.size.next_multiple_of(8);
+            }
+            Some(Stream::Clusters(clusters)) => {
+                facts.size = clusters.size;
+                let held: u64 = clusters.runs.iter().filter(|r| r.lcn.is_some()).map(|r| r.len).sum();
+                facts.allocated = held.saturating_mul(u64::from(self.geometry.cluster_size));
+            }
+            None => {}
+        }
+        Ok(facts)
     }
 
     /// Makes sure that a longer name fits into the record, with the longest twin that there can be.
@@ -121,7 +143,8 @@ impl Volume {
         let base = edit.file.base()?;
         let links = base.link_count();
         for value in going {
-            let spots = edit.spots(|a| a.kind == kind::FILE_NAME && a.resident().is_some_and(|v| v.starts_with(value)))?;
+            let spots =
+                edit.spots(|a| a.kind == kind::FILE_NAME && a.resident().is_some_and(|v| v.starts_with(value)))?;
             let spot = spots.first().ok_or_else(|| Error::new(Kind::Conflict, "a name got lost"))?;
             edit.remove(*spot)?;
         }

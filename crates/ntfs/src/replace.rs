@@ -46,7 +46,10 @@ impl Volume {
                     return Err(Error::unsupported("it is encrypted with EFS"));
                 }
                 if !clusters.is_plain() {
-                    return Err(Error::unsupported(format!("the stream is compressed or sparse (flags {:#06x})", clusters.flags)));
+                    return Err(Error::unsupported(format!(
+                        "the stream is compressed or sparse (flags {:#06x})",
+                        clusters.flags
+                    )));
                 }
                 if self.is_equal(&clusters, data)? {
                     return Ok(());
@@ -128,11 +131,17 @@ impl Volume {
             edit.replace(spot, record_edit::resident(kind::DATA, stream, data, false))?;
             return Ok(None);
         }
-        Ok(Some(self.to_clusters(edit, spot, stream, data.len() as u64)?))
+        Ok(Some(self.move_to_clusters(edit, spot, stream, data.len() as u64)?))
     }
 
     /// Puts a non-resident attribute with fresh clusters in the place of a resident one.
-    pub(crate) fn to_clusters(&mut self, edit: &mut FileEdit, spot: Spot, stream: &[u16], size: u64) -> Result<Clusters> {
+    pub(crate) fn move_to_clusters(
+        &mut self,
+        edit: &mut FileEdit,
+        spot: Spot,
+        stream: &[u16],
+        size: u64,
+    ) -> Result<Clusters> {
         let needed = self.geometry.clusters_for(size);
         let runs = self.allocate(needed, 0, None)?;
         let allocated = needed * u64::from(self.geometry.cluster_size);
@@ -142,13 +151,7 @@ impl Volume {
     }
 
     /// Changes sizes and clusters of a non-resident stream; returns where content goes.
-    fn replace_clusters(
-        &mut self,
-        edit: &mut FileEdit,
-        spot: Spot,
-        old: Clusters,
-        size: u64,
-    ) -> Result<Clusters> {
+    fn replace_clusters(&mut self, edit: &mut FileEdit, spot: Spot, old: Clusters, size: u64) -> Result<Clusters> {
         let needed = self.geometry.clusters_for(size);
         let cluster = u64::from(self.geometry.cluster_size);
         if needed > old.end_vcn() {

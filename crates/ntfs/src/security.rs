@@ -59,8 +59,8 @@ impl Place {
         let end = self.offset.checked_add(u64::from(self.len));
         let good = end.is_some_and(|end| {
             u64::from(self.len) > HEADER
-                && self.offset % 16 == 0
-                && (self.offset / BLOCK) % 2 == 0
+                && self.offset.is_multiple_of(16)
+                && (self.offset / BLOCK).is_multiple_of(2)
                 && (end - 1) / BLOCK == self.offset / BLOCK
                 && end + BLOCK <= sds_len
         });

@@ -36,8 +36,10 @@ impl Volume {
             let id = volume.security_id(security, parent, is_directory)?;
             let mut edit = FileEdit::new(file);
             let spot = edit.spot(kind::STANDARD_INFORMATION, &[])?;
-            let spot = spot.ok_or_else(|| Error::damaged("file record", "$STANDARD_INFORMATION", 0, "there is none"))?;
-            let field = edit.value_mut(spot)?.get_mut(StandardInformation::SECURITY_ID..StandardInformation::SECURITY_ID + 4);
+            let spot =
+                spot.ok_or_else(|| Error::damaged("file record", "$STANDARD_INFORMATION", 0, "there is none"))?;
+            let field =
+                edit.value_mut(spot)?.get_mut(StandardInformation::SECURITY_ID..StandardInformation::SECURITY_ID + 4);
             match field {
                 Some(field) => field.copy_from_slice(&id.to_le_bytes()),
                 None => return Err(Error::unsupported("the file has a record of NTFS 1.2, without a security id")),
@@ -48,7 +50,12 @@ impl Volume {
     }
 
     /// The id for a file in folder `parent`.
-    pub(crate) fn security_id(&mut self, security: Security<'_>, parent: FileReference, is_directory: bool) -> Result<u32> {
+    pub(crate) fn security_id(
+        &mut self,
+        security: Security<'_>,
+        parent: FileReference,
+        is_directory: bool,
+    ) -> Result<u32> {
         match security {
             Security::Id(id) => self.descriptor_by_id(id).map(|_| id),
             Security::SameAs(other) => {

@@ -20,7 +20,8 @@ pub(crate) fn fault(name: &[u16]) -> Option<&'static str> {
 }
 
 fn is_short_unit(unit: u16) -> bool {
-    (0x21..0x7f).contains(&unit) && u8::try_from(unit).is_ok_and(|b| !ILLEGAL.contains(&b) && !ILLEGAL_SHORT.contains(&b))
+    (0x21..0x7f).contains(&unit)
+        && u8::try_from(unit).is_ok_and(|b| !ILLEGAL.contains(&b) && !ILLEGAL_SHORT.contains(&b))
 }
 
 /// Whether a name is a legal 8.3 name; lower case counts as well.
@@ -57,7 +58,8 @@ pub(crate) fn is_twin_of(twin: &[u16], name: &[u16]) -> bool {
     let dot = twin.iter().position(|&u| u == 0x2e).unwrap_or(twin.len());
     let tilde = twin[..dot].iter().rposition(|&u| u == 0x7e);
     let twin_extension = twin.get(dot + 1..).unwrap_or_default();
-    tilde.is_some_and(|t| twin[..t] == base[..t.min(base.len())] && t + 2 >= base.len().min(6)) && twin_extension == extension
+    tilde.is_some_and(|t| twin[..t] == base[..t.min(base.len())] && t + 2 >= base.len().min(6))
+        && twin_extension == extension
 }
 
 /// Makes the 8.3 twin of a long name: `BASE12~1.EXT` up to `~4`, then two characters and a hash as Windows does, so that many

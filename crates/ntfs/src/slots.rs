@@ -64,13 +64,11 @@ impl Volume {
     pub(crate) fn stage_slots(&mut self, slots: &Slots, name: &[u16]) -> Result<()> {
         for (vcn, node) in &slots.nodes {
             match vcn {
-                Some(vcn) => {
-                    if self.index_block(&slots.tree, *vcn)?.bytes != node.bytes {
-                        self.stage_index_block(&slots.tree, *vcn, &node.bytes)?;
-                    }
+                Some(vcn) if self.index_block(&slots.tree, *vcn)?.bytes != node.bytes => {
+                    self.stage_index_block(&slots.tree, *vcn, &node.bytes)?;
                 }
                 None if node.bytes != slots.tree.root => self.stage_root(slots.tree.owner, name, &node.bytes)?,
-                None => {}
+                _ => {}
             }
         }
         Ok(())

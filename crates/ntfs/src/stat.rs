@@ -11,8 +11,6 @@ use reseal_dtyp::{Error, FileTime, Result, View};
 /// `FILE_ATTRIBUTE_*`.
 pub(crate) mod file_attribute {
     pub(crate) const ARCHIVE: u32 = 0x20;
-    pub(crate) const REPARSE_POINT: u32 = 0x400;
-    pub(crate) const ENCRYPTED: u32 = 0x4000;
 }
 
 /// `$STANDARD_INFORMATION`.

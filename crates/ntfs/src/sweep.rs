@@ -103,7 +103,13 @@ impl Volume {
         (self.geometry.record_size as usize, self.geometry.index_size as usize)
     }
 
-    fn sweep_stream(&self, file: FileReference, name: Vec<u16>, overlap: usize, visit: &(dyn Fn(&SweepPlace, &[u8]) + Sync)) -> Result<u64> {
+    fn sweep_stream(
+        &self,
+        file: FileReference,
+        name: Vec<u16>,
+        overlap: usize,
+        visit: &(dyn Fn(&SweepPlace, &[u8]) + Sync),
+    ) -> Result<u64> {
         let reader = match self.stream(file, &name) {
             Ok(reader) => reader,
             // EFS and WIMBoot: what lies on the medium was seen in the first pass.
@@ -162,7 +168,12 @@ impl Volume {
                 let Form::NonResident(extent) = attribute.form else { continue };
                 let index = attributes.len() as u32;
                 attributes.push((record.owner(), attribute.kind, attribute.name_units()));
-                runs.extend(extent.runs(clusters, 0).map_while(Result::ok).filter_map(|run| Some((run.lcn?, run.lcn? + run.len, index))));
+                runs.extend(
+                    extent
+                        .runs(clusters, 0)
+                        .map_while(Result::ok)
+                        .filter_map(|run| Some((run.lcn?, run.lcn? + run.len, index))),
+                );
             }
         })?;
         let mut owners = Owners {

@@ -174,7 +174,10 @@ impl TreeEdit {
         let item = Item { payload, child: None, last: false };
         let (path, found) = self.find(volume, item.key())?;
         let Some(&(id, at)) = path.last().filter(|_| !found) else {
-            return Err(Error::new(Kind::Conflict, format!("record {}: the index has this key already", self.tree.owner)));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("record {}: the index has this key already", self.tree.owner),
+            ));
         };
         self.load(volume, id)?.insert(at, item);
         self.dirty.insert(id);
@@ -213,7 +216,8 @@ impl TreeEdit {
         // Both halves need an entry beside END.
         let median = median.min(items.len().saturating_sub(3));
         if median == 0 || items.len() < 4 {
-            let detail = format!("record {}: {} entries do not fit into {capacity} bytes", self.tree.owner, items.len());
+            let detail =
+                format!("record {}: {} entries do not fit into {capacity} bytes", self.tree.owner, items.len());
             return Err(Error::new(Kind::NoSpace, detail));
         }
         let right = items[median + 1..].to_vec();

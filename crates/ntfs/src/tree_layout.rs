@@ -78,9 +78,21 @@ impl TreeEdit {
     }
 
     /// All entries in order.
-    fn all_items(&mut self, volume: &Volume, id: u64, depth: usize, out: &mut Vec<Item>, blocks: &mut Vec<u64>) -> Result<()> {
+    fn all_items(
+        &mut self,
+        volume: &Volume,
+        id: u64,
+        depth: usize,
+        out: &mut Vec<Item>,
+        blocks: &mut Vec<u64>,
+    ) -> Result<()> {
         if depth > crate::tree::MAX_DEPTH || blocks.len() as u64 > self.blocks() {
-            return Err(Error::damaged("index block", "", 0, format!("record {}: the tree has a cycle", self.tree.owner)));
+            return Err(Error::damaged(
+                "index block",
+                "",
+                0,
+                format!("record {}: the tree has a cycle", self.tree.owner),
+            ));
         }
         for item in self.load(volume, id)?.clone() {
             if let Some(child) = item.child {
@@ -115,7 +127,12 @@ impl TreeEdit {
     }
 
     /// Packs a level into blocks; returns the separators, each with the block before it, and the last block.
-    fn lay_level(&mut self, volume: &mut Volume, items: Vec<Item>, last: Option<u64>) -> Result<(Vec<Item>, Option<u64>)> {
+    fn lay_level(
+        &mut self,
+        volume: &mut Volume,
+        items: Vec<Item>,
+        last: Option<u64>,
+    ) -> Result<(Vec<Item>, Option<u64>)> {
         let capacity = self.capacity(0)?;
         let end = Item::end(last).len();
         let mut separators = Vec::new();
@@ -225,7 +242,12 @@ impl TreeEdit {
             }
         }
         let has_children = self.nodes.get(&vcn).is_some_and(|items| items.iter().any(|i| i.child.is_some()));
-        let header = index_header(first - BLOCK_HEADER, entries.len(), size - BLOCK_HEADER - (first - BLOCK_HEADER), has_children);
+        let header = index_header(
+            first - BLOCK_HEADER,
+            entries.len(),
+            size - BLOCK_HEADER - (first - BLOCK_HEADER),
+            has_children,
+        );
         block[BLOCK_HEADER..BLOCK_HEADER + 0x10].copy_from_slice(&header);
         block[first..first + entries.len()].copy_from_slice(&entries);
         volume.stage_index_block(&self.tree, vcn, &block)
@@ -234,7 +256,9 @@ impl TreeEdit {
     /// The root holds everything again: the blocks go.
     fn drop_allocation(&mut self, volume: &mut Volume) -> Result<()> {
         for kind in [kind::INDEX_ALLOCATION, kind::BITMAP] {
-            if let Some(Stream::Clusters(clusters)) = self.edit.file.stream(kind, &self.name, volume.geometry.clusters)? {
+            if let Some(Stream::Clusters(clusters)) =
+                self.edit.file.stream(kind, &self.name, volume.geometry.clusters)?
+            {
                 volume.release(&clusters.runs)?;
             }
             loop {
@@ -270,7 +294,14 @@ impl TreeEdit {
             Some(Stream::Clusters(mut clusters)) => {
                 if len > clusters.allocated {
                     let needed = volume.geometry.clusters_for(len);
-                    clusters = volume.grow_attribute(&mut self.edit, spot, &clusters, needed, clusters.initialized, (len, len))?;
+                    clusters = volume.grow_attribute(
+                        &mut self.edit,
+                        spot,
+                        &clusters,
+                        needed,
+                        clusters.initialized,
+                        (len, len),
+                    )?;
                 } else if len > clusters.initialized {
                     crate::file_edit::set_sizes(self.edit.bytes_mut(spot), len, len);
                     (clusters.size, clusters.initialized) = (len, len);

@@ -296,7 +296,7 @@ impl Volume {
             .chunks_exact(8)
             .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
             .collect();
-        if let Some(last) = words.last_mut().filter(|_| clusters % 64 != 0) {
+        if let Some(last) = words.last_mut().filter(|_| !clusters.is_multiple_of(64)) {
             *last |= u64::MAX << (clusters % 64);
         }
         Ok(words)

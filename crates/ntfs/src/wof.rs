@@ -87,13 +87,8 @@ pub(crate) fn content(volume: &Volume, file: &File, size: u64) -> Result<Option<
             format!("file {} has no compressed stream", file.reference),
         )
     })?;
-    if let Stream::Clusters(clusters) = &stream {
-        if !clusters.is_plain() {
-            return Err(Error::unsupported(format!(
-                "file {}: WofCompressedData is not stored plainly",
-                file.reference
-            )));
-        }
+    if matches!(&stream, Stream::Clusters(clusters) if !clusters.is_plain()) {
+        return Err(Error::unsupported(format!("file {}: WofCompressedData is not stored plainly", file.reference)));
     }
     let content = WofContent { how, chunk, stream, size };
     if content.table_size() > content.stream.size() {

@@ -1,4 +1,6 @@
 //! Seeded faults: each must be found by the check that is meant for it, and the volume without it must be clean.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests")]
 
 mod rig;
 
@@ -113,181 +115,347 @@ fn flip_in_first_descriptor(raw: &mut Raw, copies: &[usize]) {
 }
 
 const FAULTS: &[Fault] = &[
-    ("used cluster marked free", |raw| {
-        let lcn = raw.runs_of(raw.by_name("SYSTEM"), 0x80, "")[0].1.unwrap();
-        bit_of(raw, lcn, false);
-    }, "cluster-unmarked"),
+    (
+        "used cluster marked free",
+        |raw| {
+            let lcn = raw.runs_of(raw.by_name("SYSTEM"), 0x80, "")[0].1.unwrap();
+            bit_of(raw, lcn, false);
+        },
+        "cluster-unmarked",
+    ),
     ("free cluster marked used", |raw| bit_of(raw, 16_000, true), "cluster-leaked"),
-    ("stale $MFTMirr", |raw| {
-        let mut record = raw.record(3);
-        let at = raw.value(&record, raw.find(&record, 0x70, "").unwrap());
-        record[at + 10] |= 0x80;
-        raw.put_record(3, record, false);
-    }, "mft-mirror"),
-    ("used record marked free", |raw| {
-        let index = raw.by_name("SYSTEM");
-        let at = raw.place(&raw.runs_of(0, 0xb0, ""), index / 8);
-        raw.bytes[at] &= !(1 << (index % 8));
-    }, "record-unmarked"),
+    (
+        "stale $MFTMirr",
+        |raw| {
+            let mut record = raw.record(3);
+            let at = raw.value(&record, raw.find(&record, 0x70, "").unwrap());
+            record[at + 10] |= 0x80;
+            raw.put_record(3, record, false);
+        },
+        "mft-mirror",
+    ),
+    (
+        "used record marked free",
+        |raw| {
+            let index = raw.by_name("SYSTEM");
+            let at = raw.place(&raw.runs_of(0, 0xb0, ""), index / 8);
+            raw.bytes[at] &= !(1 << (index % 8));
+        },
+        "record-unmarked",
+    ),
     ("wrong link count", |raw| edit(raw, "a.dll", |_, r| set(r, 0x12, 2, 5)), "link-count"),
-    ("sequence number moved on", |raw| edit(raw, "SYSTEM", |_, r| {
-        let sequence = u16_at(r, 0x10) as u64;
-        set(r, 0x10, 2, sequence + 7);
-    }), "entry-dangling"),
-    ("wrong size in use", |raw| edit(raw, "SYSTEM", |_, r| {
-        let used = u32_at(r, 0x18) as u64;
-        set(r, 0x18, 4, used - 4);
-    }), "record-used-size"),
-    ("attributes out of order", |raw| edit(raw, "SYSTEM", |raw, r| {
-        let all = raw.attributes(r);
-        let [.., a, b] = all[..] else { panic!("two attributes") };
-        let (first, second) = (r[a.0..a.0 + a.2].to_vec(), r[b.0..b.0 + b.2].to_vec());
-        r[a.0..a.0 + a.2 + b.2].copy_from_slice(&[second, first].concat());
-    }), "attribute-order"),
-    ("wrong allocated size", |raw| edit_data(raw, "SYSTEM", |r, at, cluster| {
-        let allocated = u64_at(r, at + 0x28);
-        set(r, at + 0x28, 8, allocated + cluster as u64);
-    }), "stream-sizes"),
-    ("initialized size above size", |raw| edit_data(raw, "SYSTEM", |r, at, _| {
-        let size = u64_at(r, at + 0x30);
-        set(r, at + 0x38, 8, size + 512);
-    }), "stream-sizes"),
-    ("wrong highest VCN", |raw| edit_data(raw, "SYSTEM", |r, at, _| {
-        let last = u64_at(r, at + 0x18);
-        set(r, at + 0x18, 8, last + 3);
-    }), "runs-and-header"),
-    ("two files share clusters", |raw| {
-        let lcn = raw.runs_of(raw.by_name("SYSTEM"), 0x80, "")[0].1.unwrap();
-        edit_data(raw, "a.dll", |r, at, _| {
-            let pairs = at + u16_at(r, at + 0x20);
-            let (len, delta) = (usize::from(r[pairs] & 15), usize::from(r[pairs] >> 4));
-            set(r, pairs + 1 + len, delta, lcn as u64);
-        });
-    }, "cluster-shared"),
-    ("stale size in $FILE_NAME", |raw| edit(raw, "SYSTEM", |raw, r| {
-        let at = raw.value(r, raw.find(r, 0x30, "").unwrap());
-        set(r, at + 0x30, 8, 12345);
-    }), "name-size-stale"),
-    ("torn record", |raw| {
-        let at = raw.record_place(raw.by_name("SYSTEM"));
-        raw.bytes[at + 510..at + 512].copy_from_slice(&[0xaa, 0x55]);
-    }, "record-unreadable"),
+    (
+        "sequence number moved on",
+        |raw| {
+            edit(raw, "SYSTEM", |_, r| {
+                let sequence = u16_at(r, 0x10) as u64;
+                set(r, 0x10, 2, sequence + 7);
+            })
+        },
+        "entry-dangling",
+    ),
+    (
+        "wrong size in use",
+        |raw| {
+            edit(raw, "SYSTEM", |_, r| {
+                let used = u32_at(r, 0x18) as u64;
+                set(r, 0x18, 4, used - 4);
+            })
+        },
+        "record-used-size",
+    ),
+    (
+        "attributes out of order",
+        |raw| {
+            edit(raw, "SYSTEM", |raw, r| {
+                let all = raw.attributes(r);
+                let [.., a, b] = all[..] else { panic!("two attributes") };
+                let (first, second) = (r[a.0..a.0 + a.2].to_vec(), r[b.0..b.0 + b.2].to_vec());
+                r[a.0..a.0 + a.2 + b.2].copy_from_slice(&[second, first].concat());
+            })
+        },
+        "attribute-order",
+    ),
+    (
+        "wrong allocated size",
+        |raw| {
+            edit_data(raw, "SYSTEM", |r, at, cluster| {
+                let allocated = u64_at(r, at + 0x28);
+                set(r, at + 0x28, 8, allocated + cluster as u64);
+            })
+        },
+        "stream-sizes",
+    ),
+    (
+        "initialized size above size",
+        |raw| {
+            edit_data(raw, "SYSTEM", |r, at, _| {
+                let size = u64_at(r, at + 0x30);
+                set(r, at + 0x38, 8, size + 512);
+            })
+        },
+        "stream-sizes",
+    ),
+    (
+        "wrong highest VCN",
+        |raw| {
+            edit_data(raw, "SYSTEM", |r, at, _| {
+                let last = u64_at(r, at + 0x18);
+                set(r, at + 0x18, 8, last + 3);
+            })
+        },
+        "runs-and-header",
+    ),
+    (
+        "two files share clusters",
+        |raw| {
+            let lcn = raw.runs_of(raw.by_name("SYSTEM"), 0x80, "")[0].1.unwrap();
+            edit_data(raw, "a.dll", |r, at, _| {
+                let pairs = at + u16_at(r, at + 0x20);
+                let (len, delta) = (usize::from(r[pairs] & 15), usize::from(r[pairs] >> 4));
+                set(r, pairs + 1 + len, delta, lcn as u64);
+            });
+        },
+        "cluster-shared",
+    ),
+    (
+        "stale size in $FILE_NAME",
+        |raw| {
+            edit(raw, "SYSTEM", |raw, r| {
+                let at = raw.value(r, raw.find(r, 0x30, "").unwrap());
+                set(r, at + 0x30, 8, 12345);
+            })
+        },
+        "name-size-stale",
+    ),
+    (
+        "torn record",
+        |raw| {
+            let at = raw.record_place(raw.by_name("SYSTEM"));
+            raw.bytes[at + 510..at + 512].copy_from_slice(&[0xaa, 0x55]);
+        },
+        "record-unreadable",
+    ),
     ("entries of a folder out of order", |raw| edit_big_leaf(raw, |b| swap_neighbours(b, 24)), "index-unsorted"),
-    ("entry of a folder gone", |raw| edit_big_leaf(raw, |b| {
-        let (at, len, _) = entries(b, 24)[2];
-        let end = 24 + u32_at(b, 28);
-        b.copy_within(at + len..end, at);
-        set(b, 28, 4, (end - 24 - len) as u64);
-    }), "name-not-indexed"),
-    ("stale size in a folder", |raw| edit_big_leaf(raw, |b| {
-        let (at, _, _) = entries(b, 24)[2];
-        set(b, at + 16 + 0x30, 8, 999_999);
-    }), "entry-size-stale"),
-    ("index bitmap bit cleared", |raw| edit(raw, "big", |raw, r| {
-        let at = raw.value(r, raw.find(r, 0xb0, "$I30").unwrap());
-        r[at] &= !2;
-    }), "index-bitmap"),
+    (
+        "entry of a folder gone",
+        |raw| {
+            edit_big_leaf(raw, |b| {
+                let (at, len, _) = entries(b, 24)[2];
+                let end = 24 + u32_at(b, 28);
+                b.copy_within(at + len..end, at);
+                set(b, 28, 4, (end - 24 - len) as u64);
+            })
+        },
+        "name-not-indexed",
+    ),
+    (
+        "stale size in a folder",
+        |raw| {
+            edit_big_leaf(raw, |b| {
+                let (at, _, _) = entries(b, 24)[2];
+                set(b, at + 16 + 0x30, 8, 999_999);
+            })
+        },
+        "entry-size-stale",
+    ),
+    (
+        "index bitmap bit cleared",
+        |raw| {
+            edit(raw, "big", |raw, r| {
+                let at = raw.value(r, raw.find(r, 0xb0, "$I30").unwrap());
+                r[at] &= !2;
+            })
+        },
+        "index-bitmap",
+    ),
     ("index block with a wrong VCN", |raw| edit_big(raw, 1, |b| set(b, 16, 8, 77)), "index-unreadable"),
-    ("root with too little space", |raw| edit(raw, "Windows", |raw, r| {
-        let at = raw.value(r, raw.find(r, 0x90, "$I30").unwrap());
-        let used = u32_at(r, at + 20) as u64;
-        set(r, at + 24, 4, used - 16);
-    }), "index-root-size"),
+    (
+        "root with too little space",
+        |raw| {
+            edit(raw, "Windows", |raw, r| {
+                let at = raw.value(r, raw.find(r, 0x90, "$I30").unwrap());
+                let used = u32_at(r, at + 20) as u64;
+                set(r, at + 24, 4, used - 16);
+            })
+        },
+        "index-root-size",
+    ),
     ("copy of a descriptor not updated", |raw| flip_in_first_descriptor(raw, &[0]), "secure-descriptor"),
     ("hash of a descriptor not updated", |raw| flip_in_first_descriptor(raw, &[0, 0x40000]), "secure-descriptor"),
-    ("indexes of a descriptor not updated", |raw| {
-        flip_in_first_descriptor(raw, &[0, 0x40000]);
-        let at = sds(raw, 0);
-        let hash = descriptor_hash(&raw.bytes[at + 20..at + u32_at(&raw.bytes, at + 16)]);
-        for copy in [0, 0x40000] {
-            let at = sds(raw, copy);
-            set(&mut raw.bytes, at, 4, u64::from(hash));
-        }
-    }, "secure-descriptor"),
+    (
+        "indexes of a descriptor not updated",
+        |raw| {
+            flip_in_first_descriptor(raw, &[0, 0x40000]);
+            let at = sds(raw, 0);
+            let hash = descriptor_hash(&raw.bytes[at + 20..at + u32_at(&raw.bytes, at + 16)]);
+            for copy in [0, 0x40000] {
+                let at = sds(raw, copy);
+                set(&mut raw.bytes, at, 4, u64::from(hash));
+            }
+        },
+        "secure-descriptor",
+    ),
     ("$SDH out of order", |raw| edit_view(raw, "$SDH", |b| swap_neighbours(b, 24)), "index-unsorted"),
-    ("dangling security id", |raw| edit(raw, "SYSTEM", |raw, r| {
-        let at = raw.value(r, raw.find(r, 0x10, "").unwrap());
-        set(r, at + 0x34, 4, 0x7777);
-    }), "security-id-dangling"),
-    ("backup boot sector gone", |raw| {
-        let at = (u64_at(&raw.bytes, 0x28) as usize) * u16_at(&raw.bytes, 0xb);
-        raw.bytes[at..at + 512].fill(0);
-    }, "backup-boot-sector"),
-    ("wrong parent", |raw| edit(raw, "SYSTEM", |raw, r| {
-        let at = raw.value(r, raw.find(r, 0x30, "").unwrap());
-        set(r, at, 8, 5 | 5 << 48);
-    }), "name-not-indexed"),
-    ("dirty volume", |raw| {
-        let mut record = raw.record(3);
-        let at = raw.value(&record, raw.find(&record, 0x70, "").unwrap());
-        record[at + 10] |= 1;
-        raw.put_record(3, record, true);
-    }, "volume-dirty"),
+    (
+        "dangling security id",
+        |raw| {
+            edit(raw, "SYSTEM", |raw, r| {
+                let at = raw.value(r, raw.find(r, 0x10, "").unwrap());
+                set(r, at + 0x34, 4, 0x7777);
+            })
+        },
+        "security-id-dangling",
+    ),
+    (
+        "backup boot sector gone",
+        |raw| {
+            let at = (u64_at(&raw.bytes, 0x28) as usize) * u16_at(&raw.bytes, 0xb);
+            raw.bytes[at..at + 512].fill(0);
+        },
+        "backup-boot-sector",
+    ),
+    (
+        "wrong parent",
+        |raw| {
+            edit(raw, "SYSTEM", |raw, r| {
+                let at = raw.value(r, raw.find(r, 0x30, "").unwrap());
+                set(r, at, 8, 5 | 5 << 48);
+            })
+        },
+        "name-not-indexed",
+    ),
+    (
+        "dirty volume",
+        |raw| {
+            let mut record = raw.record(3);
+            let at = raw.value(&record, raw.find(&record, 0x70, "").unwrap());
+            record[at + 10] |= 1;
+            raw.put_record(3, record, true);
+        },
+        "volume-dirty",
+    ),
     // Damage to $Secure as careless tools do it, and what goes with it.
-    ("body of another descriptor", |raw| {
-        let second = (u32_at(&raw.bytes, sds(raw, 16)) + 15) & !15;
-        let at = sds(raw, second + 50);
-        raw.bytes[at] ^= 1;
-    }, "secure-descriptor"),
-    ("mirror of another descriptor", |raw| {
-        let second = (u32_at(&raw.bytes, sds(raw, 16)) + 15) & !15;
-        let at = sds(raw, 0x40000 + second + 50);
-        raw.bytes[at] ^= 1;
-    }, "secure-descriptor"),
-    ("wrong hash in a key of $SDH", |raw| edit_view(raw, "$SDH", |b| {
-        let (at, _, _) = entries(b, 24)[1];
-        b[at + 16] ^= 0x40;
-    }), "secure-index"),
-    ("wrong offset in $SII", |raw| edit_view(raw, "$SII", |b| {
-        let (at, _, _) = entries(b, 24)[1];
-        let data = at + u16_at(b, at);
-        let offset = u64_at(b, data + 8);
-        set(b, data + 8, 8, offset + 16);
-    }), "secure-descriptor"),
-    ("SIDs replaced by search alone", |raw| {
-        let old: Vec<u8> = [21u32, 11, 22, 33].iter().flat_map(|w| w.to_le_bytes()).collect();
-        let new: Vec<u8> = [21u32, 44, 55, 66].iter().flat_map(|w| w.to_le_bytes()).collect();
-        let runs = raw.runs_of(SECURE, 0x80, "$SDS");
-        for (_, lcn, len) in runs {
-            let start = lcn.unwrap() * raw.cluster;
-            for at in start..start + len * raw.cluster - 16 {
-                if raw.bytes[at..at + 16] == old[..] {
-                    raw.bytes[at..at + 16].copy_from_slice(&new);
+    (
+        "body of another descriptor",
+        |raw| {
+            let second = (u32_at(&raw.bytes, sds(raw, 16)) + 15) & !15;
+            let at = sds(raw, second + 50);
+            raw.bytes[at] ^= 1;
+        },
+        "secure-descriptor",
+    ),
+    (
+        "mirror of another descriptor",
+        |raw| {
+            let second = (u32_at(&raw.bytes, sds(raw, 16)) + 15) & !15;
+            let at = sds(raw, 0x40000 + second + 50);
+            raw.bytes[at] ^= 1;
+        },
+        "secure-descriptor",
+    ),
+    (
+        "wrong hash in a key of $SDH",
+        |raw| {
+            edit_view(raw, "$SDH", |b| {
+                let (at, _, _) = entries(b, 24)[1];
+                b[at + 16] ^= 0x40;
+            })
+        },
+        "secure-index",
+    ),
+    (
+        "wrong offset in $SII",
+        |raw| {
+            edit_view(raw, "$SII", |b| {
+                let (at, _, _) = entries(b, 24)[1];
+                let data = at + u16_at(b, at);
+                let offset = u64_at(b, data + 8);
+                set(b, data + 8, 8, offset + 16);
+            })
+        },
+        "secure-descriptor",
+    ),
+    (
+        "SIDs replaced by search alone",
+        |raw| {
+            let old: Vec<u8> = [21u32, 11, 22, 33].iter().flat_map(|w| w.to_le_bytes()).collect();
+            let new: Vec<u8> = [21u32, 44, 55, 66].iter().flat_map(|w| w.to_le_bytes()).collect();
+            let runs = raw.runs_of(SECURE, 0x80, "$SDS");
+            for (_, lcn, len) in runs {
+                let start = lcn.unwrap() * raw.cluster;
+                for at in start..start + len * raw.cluster - 16 {
+                    if raw.bytes[at..at + 16] == old[..] {
+                        raw.bytes[at..at + 16].copy_from_slice(&new);
+                    }
                 }
             }
-        }
-    }, "secure-descriptor"),
-    ("security id of another file", |raw| edit(raw, "U7", |raw, r| {
-        let at = raw.value(r, raw.find(r, 0x10, "").unwrap());
-        set(r, at + 0x34, 4, 0x7777);
-    }), "security-id-dangling"),
-    ("torn record in its second half", |raw| {
-        let at = raw.record_place(raw.by_name("U7"));
-        raw.bytes[at + 1022..at + 1024].copy_from_slice(&[0xde, 0xad]);
-    }, "record-unreadable"),
+        },
+        "secure-descriptor",
+    ),
+    (
+        "security id of another file",
+        |raw| {
+            edit(raw, "U7", |raw, r| {
+                let at = raw.value(r, raw.find(r, 0x10, "").unwrap());
+                set(r, at + 0x34, 4, 0x7777);
+            })
+        },
+        "security-id-dangling",
+    ),
+    (
+        "torn record in its second half",
+        |raw| {
+            let at = raw.record_place(raw.by_name("U7"));
+            raw.bytes[at + 1022..at + 1024].copy_from_slice(&[0xde, 0xad]);
+        },
+        "record-unreadable",
+    ),
     ("64 clusters marked free", |raw| (64..128).for_each(|lcn| bit_of(raw, lcn, false)), "cluster-unmarked"),
     ("link count too large", |raw| edit(raw, "U9", |_, r| set(r, 0x12, 2, 4)), "link-count"),
-    ("entries of another folder out of order", |raw| {
-        let runs = raw.runs_of(5, 0xa0, "$I30");
-        let leaf = leaf_of(raw, 5, "$I30");
-        raw.edit_block(&runs, leaf * 4096, 4096, |b| swap_neighbours(b, 24));
-    }, "index-unsorted"),
+    (
+        "entries of another folder out of order",
+        |raw| {
+            let runs = raw.runs_of(5, 0xa0, "$I30");
+            let leaf = leaf_of(raw, 5, "$I30");
+            raw.edit_block(&runs, leaf * 4096, 4096, |b| swap_neighbours(b, 24));
+        },
+        "index-unsorted",
+    ),
     // Further ones that no other tool has a name for.
-    ("a key twice", |raw| edit_big_leaf(raw, |b| {
-        let all = entries(b, 24);
-        let pair = all.windows(2).find(|w| w[0].1 == w[1].1).unwrap();
-        b.copy_within(pair[0].0..pair[0].0 + pair[0].1, pair[1].0);
-    }), "index-unsorted"),
-    ("a name that is not marked as indexed", |raw| edit(raw, "U3", |raw, r| {
-        let at = raw.find(r, 0x30, "").unwrap();
-        r[at + 0x16] = 0;
-    }), "name-not-marked"),
+    (
+        "a key twice",
+        |raw| {
+            edit_big_leaf(raw, |b| {
+                let all = entries(b, 24);
+                let pair = all.windows(2).find(|w| w[0].1 == w[1].1).unwrap();
+                b.copy_within(pair[0].0..pair[0].0 + pair[0].1, pair[1].0);
+            })
+        },
+        "index-unsorted",
+    ),
+    (
+        "a name that is not marked as indexed",
+        |raw| {
+            edit(raw, "U3", |raw, r| {
+                let at = raw.find(r, 0x30, "").unwrap();
+                r[at + 0x16] = 0;
+            })
+        },
+        "name-not-marked",
+    ),
     ("a record with another's number", |raw| edit(raw, "U4", |_, r| set(r, 0x2c, 4, 3)), "record-number"),
-    ("a folder in itself", |raw| edit(raw, "System32", |raw, r| {
-        let own = (raw.by_name("System32") | u16_at(r, 0x10) << 48) as u64;
-        let at = raw.value(r, raw.find(r, 0x30, "").unwrap());
-        set(r, at, 8, own);
-    }), "folder-unreachable"),
+    (
+        "a folder in itself",
+        |raw| {
+            edit(raw, "System32", |raw, r| {
+                let own = (raw.by_name("System32") | u16_at(r, 0x10) << 48) as u64;
+                let at = raw.value(r, raw.find(r, 0x30, "").unwrap());
+                set(r, at, 8, own);
+            })
+        },
+        "folder-unreachable",
+    ),
 ];
 
 fn ids(bytes: Vec<u8>) -> Vec<(Level, &'static str)> {
@@ -332,10 +500,16 @@ fn a_stale_mirror_keeps_writers_out() {
 #[test]
 fn broken_descriptors_are_not_written_over() {
     let Some(base) = base() else { return };
-    let map = reseal_sid::SidMap::new([("S-1-5-21-11-22-33".parse().unwrap(), "S-1-5-21-4-5-6".parse().unwrap())]).unwrap();
-    for name in ["copy of a descriptor not updated", "hash of a descriptor not updated", "wrong offset in $SII",
-        "wrong hash in a key of $SDH", "$SDH out of order", "indexes of a descriptor not updated"]
-    {
+    let map =
+        reseal_sid::SidMap::new([("S-1-5-21-11-22-33".parse().unwrap(), "S-1-5-21-4-5-6".parse().unwrap())]).unwrap();
+    for name in [
+        "copy of a descriptor not updated",
+        "hash of a descriptor not updated",
+        "wrong offset in $SII",
+        "wrong hash in a key of $SDH",
+        "$SDH out of order",
+        "indexes of a descriptor not updated",
+    ] {
         let mut raw = Raw::new(base.clone());
         FAULTS.iter().find(|f| f.0 == name).unwrap().1(&mut raw);
         let before = raw.bytes.clone();

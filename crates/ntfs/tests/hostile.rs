@@ -1,4 +1,6 @@
 //! Damaged volumes: nothing may panic, hang or ask for wild amounts of memory, whatever byte is wrong.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests")]
 
 mod rig;
 
@@ -75,7 +77,14 @@ fn exercise(bytes: Vec<u8>) {
             let _ = volume.reparse_data(entry.reference);
         }
     }
-    let _ = volume.scan(|| 0u64, |n, s| if let Scanned::Record(r) = s { *n += r.names().count() as u64 });
+    let _ = volume.scan(
+        || 0u64,
+        |n, s| {
+            if let Scanned::Record(r) = s {
+                *n += r.names().count() as u64
+            }
+        },
+    );
     let _ = volume.descriptors();
     let _ = volume.free_clusters();
     let _ = volume.check();
@@ -119,9 +128,14 @@ fn attempt(bytes: Vec<u8>, what: &str) {
 /// Offsets of bytes that are not zero: metadata, mostly.
 fn interesting(bytes: &[u8]) -> Vec<usize> {
     // Content and the log are left out as far as a run of identical or random bytes shows; what is left is still plenty.
-    bytes.chunks(1024).enumerate().filter(|(_, c)| {
-        c.starts_with(b"FILE") || c.starts_with(b"INDX") || c.starts_with(b"RSTR") || c[3..7] == *b"NTFS"
-    }).flat_map(|(i, c)| c.iter().enumerate().filter(|(_, b)| **b != 0).map(move |(o, _)| i * 1024 + o)).collect()
+    bytes
+        .chunks(1024)
+        .enumerate()
+        .filter(|(_, c)| {
+            c.starts_with(b"FILE") || c.starts_with(b"INDX") || c.starts_with(b"RSTR") || c[3..7] == *b"NTFS"
+        })
+        .flat_map(|(i, c)| c.iter().enumerate().filter(|(_, b)| **b != 0).map(move |(o, _)| i * 1024 + o))
+        .collect()
 }
 
 fn storm(options: &[&str], seed: u64, rounds: usize) {
@@ -171,7 +185,8 @@ fn words_in_the_header_fields() {
         let mut bytes = good.clone();
         let record = records[random.below(records.len() as u64) as usize];
         let place = record + random.below(250) as usize * 2;
-        let value: u64 = [0, 1, 7, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX, 1 << 62, 0x8000][random.below(10) as usize];
+        let value: u64 =
+            [0, 1, 7, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX, 1 << 62, 0x8000][random.below(10) as usize];
         let len = [2, 4, 8][random.below(3) as usize];
         // The two bytes at the end of each stride are the update sequence number.
         if place % 512 + len > 510 {

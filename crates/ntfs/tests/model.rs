@@ -1,4 +1,6 @@
 //! A volume against a tree in memory, through some hundred random operations.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests")]
 
 mod rig;
 
@@ -103,7 +105,8 @@ fn rename(random: &mut Random, volume: &mut Volume, model: &mut Model) {
     let names = volume.names_of(file).unwrap();
     let old = names.iter().find(|n| n.namespace != Namespace::Dos).unwrap();
     volume.rename(file, old, &name.encode_utf16().collect::<Vec<_>>(), NOW).unwrap();
-    let moved: Vec<String> = model.keys().filter(|p| **p == path || p.starts_with(&format!("{path}/"))).cloned().collect();
+    let moved: Vec<String> =
+        model.keys().filter(|p| **p == path || p.starts_with(&format!("{path}/"))).cloned().collect();
     for old in moved {
         let content = model.remove(&old).unwrap();
         model.insert(format!("{new}{}", &old[path.len()..]), content);

@@ -57,7 +57,9 @@ impl Volume {
             let name = reseal_dtyp::from_utf16le(entry.name);
             if let Some((last, last_name, last_vcn)) = &order {
                 let compared = last.cmp(&entry.kind).then_with(|| {
-                    self.upcase.compare(last_name.iter().copied(), name.iter().copied()).then(last_vcn.cmp(&entry.first_vcn))
+                    self.upcase
+                        .compare(last_name.iter().copied(), name.iter().copied())
+                        .then(last_vcn.cmp(&entry.first_vcn))
                 });
                 if compared.is_gt() {
                     let detail = format!("entry {:#x} at {:#x} is out of order", entry.kind, entry.offset);
@@ -77,7 +79,10 @@ impl Volume {
             let units = attribute.name_units();
             let first = attribute.extent().map_or(0, |e| e.first_vcn);
             if !listed.remove(&(attribute.kind, units.clone(), first, file.records[index].number, attribute.id)) {
-                let detail = format!("attribute {:#x} in record {} is not in the list", attribute.kind, file.records[index].number);
+                let detail = format!(
+                    "attribute {:#x} in record {} is not in the list",
+                    attribute.kind, file.records[index].number
+                );
                 findings.damage("attribute-list", place.into(), detail);
             }
             if attribute.extent().is_some() && !streams.contains(&(attribute.kind, units.clone())) {
@@ -86,7 +91,9 @@ impl Volume {
             Ok(())
         })?;
         for (kind, _, vcn, record, id) in listed {
-            let detail = format!("the list names attribute {kind:#x} (VCN {vcn}, id {id}) in record {record}, which is not there");
+            let detail = format!(
+                "the list names attribute {kind:#x} (VCN {vcn}, id {id}) in record {record}, which is not there"
+            );
             findings.damage("attribute-list", place.into(), detail);
         }
         let links = file.base()?.link_count();
@@ -109,7 +116,8 @@ impl Volume {
         let size = u64::from(self.geometry.cluster_size);
         let reach = clusters.end_vcn().saturating_mul(size);
         if clusters.allocated != reach {
-            let detail = format!("attribute {kind:#x}: allocated size {}, the extents cover {reach}", clusters.allocated);
+            let detail =
+                format!("attribute {kind:#x}: allocated size {}, the extents cover {reach}", clusters.allocated);
             findings.damage("stream-sizes", place.into(), detail);
         }
         let holes = clusters.runs.iter().any(|r| r.lcn.is_none());
@@ -127,7 +135,9 @@ impl Volume {
             Ok(record) => match record.view() {
                 Err(error) => error.to_string(),
                 Ok(view) if !view.is_in_use() => "the record is free".into(),
-                Ok(view) if view.sequence() != reference.sequence() => format!("the record has sequence {}", view.sequence()),
+                Ok(view) if view.sequence() != reference.sequence() => {
+                    format!("the record has sequence {}", view.sequence())
+                }
                 Ok(view) if view.base().is_some() => "the record extends another file".into(),
                 Ok(_) => "the file has no such name".into(),
             },

@@ -138,7 +138,11 @@ impl Walk<'_> {
             end = entry.offset + entry.bytes.len();
         }
         if end != head.end {
-            self.findings.damage("index-used-size", self.place.clone(), format!("entries end at {end:#x}, not {:#x}", head.end));
+            self.findings.damage(
+                "index-used-size",
+                self.place.clone(),
+                format!("entries end at {end:#x}, not {:#x}", head.end),
+            );
         }
     }
 

@@ -108,7 +108,8 @@ impl Volume {
     fn check_state(&self, findings: &mut Findings) {
         let info = self.info();
         if info.flags.is_dirty() || info.flags.has_pending_work() {
-            let detail = format!("volume flags {:#06x}: Windows will check or change it at the next mount", info.flags.0);
+            let detail =
+                format!("volume flags {:#06x}: Windows will check or change it at the next mount", info.flags.0);
             findings.inconsistent("volume-dirty", "$Volume".into(), detail);
         }
         if !info.log_state.is_settled() {
@@ -125,7 +126,12 @@ impl Volume {
         let offset = self.geometry.backup_boot_offset();
         if offset.saturating_add(u64::from(sector_size)) > self.store.len() {
             let place = format!("byte {offset:#x}");
-            findings.push(Level::Note, "backup-boot-sector", place, "there is no room for the backup boot sector".into());
+            findings.push(
+                Level::Note,
+                "backup-boot-sector",
+                place,
+                "there is no room for the backup boot sector".into(),
+            );
             return;
         }
         let (mut first, mut backup) = ([0; 512], [0; 512]);
@@ -157,7 +163,8 @@ impl Volume {
         }
         let (ranges, total) = bits::excess(&marked, &owned, SHOWN_RANGES);
         for range in ranges {
-            let detail = format!("{} clusters are marked used and belong to nothing ({total} in all)", range.end - range.start);
+            let detail =
+                format!("{} clusters are marked used and belong to nothing ({total} in all)", range.end - range.start);
             findings.inconsistent("cluster-leaked", format!("cluster {}", range.start), detail);
         }
     }

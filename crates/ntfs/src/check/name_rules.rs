@@ -128,11 +128,13 @@ impl Volume {
         let count = survey.summaries.len();
         let mut parent = vec![UNKNOWN; count];
         for name in &survey.names {
-            let folder = |i: u32| survey.summaries.get(i as usize).is_some_and(|s| s.flags & summary_flag::DIRECTORY != 0);
-            if folder(name.child) && u64::from(name.child) != system::ROOT {
-                if let Some(slot) = parent.get_mut(name.child as usize) {
-                    *slot = name.parent;
-                }
+            let folder =
+                |i: u32| survey.summaries.get(i as usize).is_some_and(|s| s.flags & summary_flag::DIRECTORY != 0);
+            if folder(name.child)
+                && u64::from(name.child) != system::ROOT
+                && let Some(slot) = parent.get_mut(name.child as usize)
+            {
+                *slot = name.parent;
             }
         }
         // Not seen, on the path under way, decided.
@@ -175,10 +177,13 @@ impl Volume {
                             "$ObjId" => entry.data().and_then(|d| d.get(..8)),
                             _ => None,
                         };
-                        let Some(target) = target.and_then(|b| b.try_into().ok()).map(u64::from_le_bytes) else { return };
+                        let Some(target) = target.and_then(|b| b.try_into().ok()).map(u64::from_le_bytes) else {
+                            return;
+                        };
                         let target = FileReference(target);
                         let alive = survey.summaries.get(target.record() as usize);
-                        if !alive.is_some_and(|s| s.flags & summary_flag::BASE != 0 && s.sequence == target.sequence()) {
+                        if !alive.is_some_and(|s| s.flags & summary_flag::BASE != 0 && s.sequence == target.sequence())
+                        {
                             let detail = format!("an entry names file {target}: {}", self.describe(target));
                             findings.inconsistent("view-index-dangling", place.clone(), detail);
                         }

@@ -64,7 +64,11 @@ impl RecordRules<'_> {
 
     fn header(&self, record: &FileRecord<'_>, facts: &mut ChunkFacts) {
         if record.bytes_allocated() != self.volume.geometry.record_size {
-            let detail = format!("allocated size {}, a record has {}", record.bytes_allocated(), self.volume.geometry.record_size);
+            let detail = format!(
+                "allocated size {}, a record has {}",
+                record.bytes_allocated(),
+                self.volume.geometry.record_size
+            );
             facts.findings.inconsistent("record-header", place(record), detail);
         }
         // The number stands at 0x2C since NTFS 3.1, where the update sequence array starts behind it.
@@ -193,7 +197,10 @@ impl RecordRules<'_> {
         seen: &mut Seen,
         facts: &mut ChunkFacts,
     ) {
-        if matches!(attribute.kind, kind::STANDARD_INFORMATION | kind::FILE_NAME | kind::INDEX_ROOT | kind::VOLUME_INFORMATION) {
+        if matches!(
+            attribute.kind,
+            kind::STANDARD_INFORMATION | kind::FILE_NAME | kind::INDEX_ROOT | kind::VOLUME_INFORMATION
+        ) {
             let detail = format!("attribute {:#x} lies in clusters", attribute.kind);
             return facts.findings.damage("attribute-form", place(record), detail);
         }
@@ -207,12 +214,14 @@ impl RecordRules<'_> {
             let Some(lcn) = run.lcn else { continue };
             held += run.len;
             if let Some(cluster) = self.clusters.claim(lcn, run.len) {
-                let detail = format!("attribute {:#x} claims cluster {cluster}, which another one holds", attribute.kind);
+                let detail =
+                    format!("attribute {:#x} claims cluster {cluster}, which another one holds", attribute.kind);
                 facts.findings.damage("cluster-shared", place(record), detail);
             }
         }
         if end != extent.last_vcn.wrapping_add(1) {
-            let detail = format!("attribute {:#x}: runs end at cluster {end}, highest VCN {}", attribute.kind, extent.last_vcn);
+            let detail =
+                format!("attribute {:#x}: runs end at cluster {end}, highest VCN {}", attribute.kind, extent.last_vcn);
             facts.findings.damage("runs-and-header", place(record), detail);
         }
         if extent.first_vcn == 0 {
@@ -309,7 +318,9 @@ impl RecordRules<'_> {
 
     /// Windows refreshes the sizes in `$FILE_NAME` only when a file is renamed, so a stale one is worth a note only.
     fn name_sizes(&self, record: &FileRecord<'_>, seen: &Seen, facts: &mut ChunkFacts) {
-        let Some((low, high)) = seen.name_sizes.filter(|_| seen.summary.flags & summary_flag::SIZED != 0) else { return };
+        let Some((low, high)) = seen.name_sizes.filter(|_| seen.summary.flags & summary_flag::SIZED != 0) else {
+            return;
+        };
         let size = seen.summary.size;
         // What names say about the volume's own files is never updated.
         if record.number() >= FIRST_NAMED && (low != size || high != size) {

@@ -50,7 +50,10 @@ impl Volume {
             key.extend_from_slice(&place.id.to_le_bytes());
             if entry.key != key {
                 let id = View::new("key", 0, entry.key).u32(0, "").unwrap_or(0);
-                let detail = format!("a key starting with {id:#x} leads to the descriptor {} with hash {:#010x}", place.id, place.hash);
+                let detail = format!(
+                    "a key starting with {id:#x} leads to the descriptor {} with hash {:#010x}",
+                    place.id, place.hash
+                );
                 findings.damage("secure-index", label.clone(), detail);
             }
             if missing.remove(&place.id) != Some(place) {

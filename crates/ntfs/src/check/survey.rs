@@ -70,7 +70,8 @@ pub(crate) struct ChunkFacts {
 pub(crate) fn name_hash(child: FileReference, parent: FileReference, namespace: u8, name: &[u8]) -> u64 {
     // FNV-1a over 8-byte words: fast, and nobody gains from a collision that only hides damage from its author.
     let step = |h: u64, w: u64| (h ^ w).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
-    let mut h = step(step(step(0xcbf2_9ce4_8422_2325, child.0), parent.0), u64::from(namespace) | (name.len() as u64) << 8);
+    let mut h =
+        step(step(step(0xcbf2_9ce4_8422_2325, child.0), parent.0), u64::from(namespace) | (name.len() as u64) << 8);
     for chunk in name.chunks(8) {
         let mut wide = [0; 8];
         wide[..chunk.len()].copy_from_slice(chunk);

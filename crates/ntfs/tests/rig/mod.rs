@@ -66,7 +66,8 @@ pub fn save(disk: &MemoryDisk) -> tempfile::NamedTempFile {
 pub fn witnesses(disk: &MemoryDisk) {
     let file = save(disk);
     let path = file.path().to_str().unwrap();
-    for (program, args) in [("ntfsresize", &["-i", "-f"][..]), ("ntfssecaudit", &["-a"][..]), ("ntfsfix", &["-n"][..])] {
+    for (program, args) in [("ntfsresize", &["-i", "-f"][..]), ("ntfssecaudit", &["-a"][..]), ("ntfsfix", &["-n"][..])]
+    {
         let args: Vec<&str> = args.iter().copied().chain([path]).collect();
         if let Some((good, text)) = run(program, &args) {
             assert!(good, "{program}: {text}");
@@ -132,10 +133,8 @@ impl Random {
 
 /// The folder with unpacked real data; `None` when it is absent, which is printed, or a failure where it is required.
 pub fn real_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("RESEAL_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/real"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("RESEAL_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/real"), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
