@@ -95,3 +95,30 @@ impl Image {
         self.free(big.record, "db")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture;
+    use crate::value::Storage;
+
+    #[test]
+    fn layout_as_windows_makes_it() {
+        for (minor, len, segments) in [(5, 16_344, 0), (5, 16_345, 2), (4, 40_000, 3), (3, 40_000, 0)] {
+            let mut hive = fixture::empty(minor);
+            let root = hive.root();
+            hive.set_value(root, "data", 3, &vec![7; len]).unwrap();
+            let at = hive.image.value_offsets(&hive.nk(root).unwrap()).unwrap()[0];
+            let storage = hive.image.storage(&hive.image.value_cell(at).unwrap()).unwrap();
+            let Storage::Big(record, _) = storage else {
+                assert!(segments == 0 && matches!(storage, Storage::Cell(_, n) if n == len));
+                continue;
+            };
+            let big = hive.image.big_data(record, len).unwrap();
+            assert_eq!(big.segments.len(), segments);
+            assert_eq!(big.segments[0].1, 16_344);
+            // The size field says 16,352: four bytes of header, four of slack.
+            assert_eq!(hive.image.raw_size(big.segments[0].0), -16_352);
+            assert_eq!(hive.image.content(record, "db").unwrap()[..4], [b'd', b'b', segments as u8, 0]);
+        }
+    }
+}
