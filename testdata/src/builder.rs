@@ -1,7 +1,7 @@
 //! Disk images: a container, a partition table, a blank volume, and what the caller puts into it.
 
 use anyhow::{Context, Result, bail};
-use reseal_disk::{CreateVhdx, Disk, GptPartition, ReadAt, WriteAt, create_vhdx, write_gpt};
+use reseal_disk::{CreateVhdx, Disk, GptPartition, WriteAt, create_vhdx, write_gpt};
 use reseal_dtyp::Guid;
 use reseal_ntfs::Volume;
 use std::path::Path;

@@ -11,7 +11,7 @@ use reseal_hive::{Hive, KeyId, Recover, Value, types};
 use reseal_ntfs::{FileReference, Namespace, Probe, Volume};
 use serde::Serialize;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// An entry of a folder.
 #[derive(Debug, Clone, Serialize)]
@@ -201,7 +201,7 @@ pub struct HiveAccess {
 
 #[derive(Debug)]
 enum Source {
-    File(PathBuf),
+    File,
     Image { image: Box<Image>, tree: Box<NtfsTree>, node: NodeId, logs: Vec<NodeId> },
 }
 
@@ -229,7 +229,7 @@ impl HiveAccess {
         let logs: Vec<Vec<u8>> = [".LOG", ".LOG1", ".LOG2"].iter().map(|s| beside(s)).filter(|p| p.exists()).map(|p| read(&p)).collect::<Result<_, _>>()?;
         let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
         let hive = Hive::open(&primary, &logs, Recover::Replay)?;
-        Ok(HiveAccess { hive, source: Source::File(path.to_owned()), subject: path.display().to_string() })
+        Ok(HiveAccess { hive, source: Source::File, subject: path.display().to_string() })
     }
 
     fn open_in_image(target: &str, hive: &str) -> Result<HiveAccess> {
@@ -313,7 +313,7 @@ impl HiveAccess {
         }
         let bytes = self.hive.to_bytes();
         match self.source {
-            Source::File(_) => {
+            Source::File => {
                 let context = |e| reseal_dtyp::Error::io(format!("cannot write {}", out.display()), e);
                 let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(out).map_err(context)?;
                 file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(context)?;

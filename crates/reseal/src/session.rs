@@ -12,7 +12,7 @@ use crate::steps::Spec;
 use crate::tree::{NewSecurity, NodeId, Survey, Tree};
 use crate::{Change, Facts, Target};
 use reseal_dtyp::{Finding, Level};
-use reseal_hive::{Hive, Value, types};
+use reseal_hive::{Hive, Value};
 
 /// Everything a step sees.
 pub(crate) struct Session<'a> {
@@ -95,11 +95,6 @@ impl Session<'_> {
             }
             None => Ok(false),
         }
-    }
-
-    /// Sets a string.
-    pub(crate) fn set_text(&mut self, which: MachineHive, key: &str, name: &str, text: &str) -> Result<()> {
-        self.set(which, key, name, types::SZ, &sz(text))
     }
 
     /// Sets a string that exists.

@@ -1,0 +1,214 @@
+//! What the fuzz targets do with an input, and the seeds they start from. The ordinary tests run the seeds and everything
+//! that fuzzing has kept.
+//!
+//! Each function panics on a defect: a panic below, bytes that do not round-trip, a sound input that an edit made unsound.
+
+use crate::builder::{Container, ImageBuilder};
+use crate::windows::{WindowsImage, machine_sid};
+use anyhow::{Result, bail};
+use reseal_disk::{Disk, MemoryDisk, WriteAt};
+use reseal_dtyp::{Descriptor, DomainSid, FileTime, Level};
+use reseal_hive::{Hive, Recover};
+use reseal_ntfs::{Namespace, Security, Volume};
+use reseal_sid::SidMap;
+use std::sync::{Arc, OnceLock};
+
+fn map() -> SidMap {
+    SidMap::new([(machine_sid(), DomainSid([7, 8, 9]))]).expect("two different SIDs")
+}
+
+/// Bytes as a security descriptor: what parses keeps its bytes; a rewrite there and back gives them again.
+pub fn descriptor(data: &[u8]) {
+    let Ok(sd) = Descriptor::read(data) else { return };
+    assert_eq!(sd.to_bytes().expect("what was read can be written"), data);
+    let _ = sd.to_sddl();
+    let mut bytes = data.to_vec();
+    let done = map().rewrite_descriptor(&mut bytes).expect("it parses");
+    assert_eq!(bytes == data, done.total() == 0);
+    if !map().reversed().is_in(data) {
+        map().reversed().rewrite_descriptor(&mut bytes).expect("it parses still");
+        assert_eq!(bytes, data);
+    }
+}
+
+/// Text as SDDL: what parses prints, and what it prints means the same.
+pub fn sddl(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(sd) = Descriptor::from_sddl(text) else { return };
+    let Ok(bytes) = sd.to_bytes() else { return };
+    let back = Descriptor::read(&bytes).expect("what SDDL made can be read");
+    if let Ok(printed) = back.to_sddl() {
+        let again = Descriptor::from_sddl(&printed).unwrap_or_else(|e| panic!("{printed}: {e}"));
+        assert_eq!(again.to_bytes().expect("it fits"), bytes, "{printed}");
+    }
+}
+
+/// Bytes as a hive: whatever opens can be walked, checked and edited; a sound hive stays sound.
+pub fn hive(data: &[u8]) {
+    let _ = Hive::check_bytes(data);
+    let Ok(mut hive) = Hive::open(data, &[], Recover::AsIs) else { return };
+    let sound = hive.check().iter().all(|f| f.level == Level::Note);
+    let _ = hive.dump();
+    let rewritten = hive.rewrite_sids(&map()).is_ok();
+    let edited = hive.create_path(r"Fuzz\Key").and_then(|key| {
+        hive.set_value(key, "v", 1, &[1; 5000])?;
+        hive.set_value(key, "v", 3, &[2; 3])?;
+        hive.delete_key(key)
+    });
+    if sound && rewritten && edited.is_ok() {
+        let bytes = hive.to_bytes();
+        let back = Hive::open(&bytes, &[], Recover::Replay).expect("a written hive opens without logs");
+        let broken: Vec<_> = back.check().into_iter().filter(|f| f.level > Level::Note).collect();
+        assert!(broken.is_empty(), "{broken:?}");
+        assert!(back.residue(&map()).is_empty(), "an old SID was left");
+    }
+}
+
+/// Patches as a fuzzer makes them: three bytes of offset, one byte of value.
+fn patches(data: &[u8], len: usize) -> impl Iterator<Item = (usize, u8)> + '_ {
+    data.chunks_exact(4).map(move |c| ((usize::from(c[0]) | usize::from(c[1]) << 8 | usize::from(c[2]) << 16) % len, c[3]))
+}
+
+fn small_volume() -> &'static [u8] {
+    static VOLUME: OnceLock<Vec<u8>> = OnceLock::new();
+    VOLUME.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("v.raw");
+        let builder = ImageBuilder { container: Container::Raw, volume_len: 4 << 20, bare: true, cluster_size: 1024, ..ImageBuilder::default() };
+        let image = WindowsImage { files: 40, ..WindowsImage::default() };
+        builder.build(&path, |volume| image.fill(volume)).expect("mkntfs and the writers work");
+        std::fs::read(path).expect("just written")
+    })
+}
+
+/// Damage to a small volume: open, walk, check, rewrite, create and remove. What a check passes stays sound.
+pub fn ntfs(data: &[u8]) {
+    let mut bytes = small_volume().to_vec();
+    let len = bytes.len();
+    patches(data, len).for_each(|(at, value)| bytes[at] = value);
+    let storage: Arc<dyn WriteAt> = Arc::new(MemoryDisk::new(bytes));
+    let Ok(mut volume) = Volume::open(Arc::clone(&storage)) else { return };
+    let sound = |volume: &Volume| volume.check().is_ok_and(|list| list.iter().all(|f| f.level == Level::Note));
+    let before = sound(&volume);
+    walk(&volume);
+    let now = FileTime(1);
+    let root = volume.root();
+    let done = volume.rewrite_sids(&map()).is_ok();
+    let made = volume.create_file(root, "fuzz.txt", &[1; 9000], Security::SameAs(root), now);
+    let done = done && made.is_ok_and(|file| volume.replace(file, &[], &[2; 20_000], now).is_ok() && volume.remove(file, now).is_ok());
+    if before && done {
+        let again = Volume::open(storage).expect("a written volume opens");
+        let broken: Vec<_> = again.check().expect("it can be checked").into_iter().filter(|f| f.level > Level::Note).collect();
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+}
+
+fn walk(volume: &Volume) {
+    let mut queue = vec![volume.root()];
+    let mut seen = 0;
+    while let (Some(folder), true) = (queue.pop(), seen < 2000) {
+        for entry in volume.entries(folder).unwrap_or_default() {
+            seen += 1;
+            let _ = volume.stat(entry.reference);
+            let _ = volume.descriptor(entry.reference);
+            let mut buf = vec![0; 4096];
+            let _ = volume.read_at(entry.reference, &[], 0, &mut buf);
+            if entry.is_directory() && entry.namespace != Namespace::Dos && entry.reference != folder {
+                queue.push(entry.reference);
+            }
+        }
+    }
+}
+
+fn small_vhdx() -> &'static [u8] {
+    static DISK: OnceLock<Vec<u8>> = OnceLock::new();
+    DISK.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("v.vhdx");
+        ImageBuilder { volume_len: 2 << 20, cluster_size: 512, ..ImageBuilder::default() }.build(&path, |_| Ok(())).expect("mkntfs works");
+        std::fs::read(path).expect("just written")
+    })
+}
+
+/// Damage to a small VHDX: open, partitions, read, write.
+pub fn vhdx(data: &[u8]) {
+    let mut bytes = small_vhdx().to_vec();
+    let len = bytes.len();
+    patches(data, len).for_each(|(at, value)| bytes[at] = value);
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), &bytes).expect("it can be written");
+    let Ok(disk) = Disk::open(file.path()) else { return };
+    let _ = disk.partitions();
+    let storage = disk.bytes();
+    let mut buf = vec![0; 1 << 16];
+    for at in [0, 1 << 20, storage.len() / 2, storage.len().saturating_sub(1 << 16)] {
+        if storage.read_at(at, &mut buf).is_ok() && storage.write_at(at, &[0xa5; 100]).is_ok() {
+            let mut back = [0; 100];
+            storage.read_at(at, &mut back).expect("just written");
+            assert_eq!(back, [0xa5; 100]);
+        }
+    }
+    assert_eq!(std::fs::read(file.path()).expect("it is there"), bytes, "the image file changed");
+}
+
+/// Bytes as LZNT1.
+pub fn lznt1(data: &[u8]) {
+    let mut out = vec![0; 1 << 16];
+    if let Ok(n) = reseal_codec::lznt1::decompress(data, &mut out) {
+        assert!(n <= out.len());
+    }
+}
+
+/// Bytes as an XPRESS chunk; the first two say how long the output is.
+pub fn xpress(data: &[u8]) {
+    if let [a, b, rest @ ..] = data {
+        let mut out = vec![0; usize::from(u16::from_le_bytes([*a, *b])) + 1];
+        let _ = reseal_codec::xpress::decompress(rest, &mut out);
+    }
+}
+
+/// Bytes as an LZX chunk; the first two say how long the output is.
+pub fn lzx(data: &[u8]) {
+    if let [a, b, rest @ ..] = data {
+        let mut out = vec![0; usize::from(u16::from_le_bytes([*a, *b])) % 0x8000 + 1];
+        let _ = reseal_codec::lzx::decompress(rest, &mut out, 0x8000);
+    }
+}
+
+/// Runs a target by name.
+pub fn run(target: &str, data: &[u8]) -> Result<()> {
+    match target {
+        "descriptor" => descriptor(data),
+        "sddl" => sddl(data),
+        "hive" => hive(data),
+        "ntfs" => ntfs(data),
+        "vhdx" => vhdx(data),
+        "lznt1" => lznt1(data),
+        "xpress" => xpress(data),
+        "lzx" => lzx(data),
+        _ => bail!("there is no fuzz target {target}"),
+    }
+    Ok(())
+}
+
+/// SDDL texts that use every ACE type it knows.
+const SDDL: &[&str] = &[
+    "O:BAG:SYD:PAI(A;;FA;;;SY)(A;OICI;0x1200a9;;;S-1-5-21-1004336348-1177238915-682003330-1001)",
+    "O:S-1-5-21-1004336348-1177238915-682003330-500G:SYD:NO_ACCESS_CONTROL",
+    "D:(OA;CI;CR;ab721a53-1e2f-11d0-9819-00aa0040529b;bf967aba-0de6-11d0-a285-00aa003049e2;PS)",
+    "D:(XA;;FX;;;WD;(@User.P Any_of @Resource.P && Member_of {SID(BA), SID(S-1-5-21-1004336348-1177238915-682003330-7)}))",
+    "S:(RA;;;;;WD;(\"Who\",TD,0x0,SID(S-1-5-21-1004336348-1177238915-682003330-9)))(ML;;NW;;;LW)(TL;;CC;;;S-1-19-512-4096)",
+];
+
+/// Inputs to start from.
+pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
+    Ok(match target {
+        "descriptor" => SDDL.iter().map(|text| Ok(Descriptor::from_sddl(text)?.to_bytes()?)).collect::<Result<_>>()?,
+        "sddl" => SDDL.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "hive" => vec![crate::accounts::sam(machine_sid(), FileTime(1))?, crate::registry::user(&machine_sid().account(1001), FileTime(1))?],
+        "ntfs" | "vhdx" => vec![vec![], vec![0, 0, 4, 1], vec![0x30, 0, 0x10, 9, 0x41, 0x20, 3, 0xff]],
+        "lznt1" => vec![b"\x05\xb0\x00abc".to_vec(), vec![0x02, 0xb0, 0x02, b'a', 0xfc, 0x0f]],
+        "xpress" | "lzx" => vec![vec![0xff, 0x0f, 0, 0, 0, 0], [vec![0, 1], vec![0x55; 300]].concat()],
+        _ => bail!("there is no fuzz target {target}"),
+    })
+}

@@ -1,0 +1,206 @@
+//! Speed as ratios against a rival measured in the same run: whole processes, warm cache, median of five.
+//!
+//! The rival is `sidswap_lib`: SID replacement over a volume with libntfs-3g, without a mount, the fastest way known. Its
+//! source lies beside the real data; without it, volumes that this project builds are measured against `ntfscat` alone.
+
+use crate::shell::{release_binary, run, shared, target, text};
+use anyhow::{Context, Result, bail};
+use reseal_testdata::{Container, ImageBuilder, WindowsImage};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const RUNS: usize = 5;
+/// The rival has both SIDs in its source.
+const NEW_SID: &str = "S-1-5-21-3623811015-3361044348-30300820";
+
+/// One volume to measure on.
+struct Volume {
+    name: String,
+    /// The disk image.
+    image: PathBuf,
+    /// Its NTFS partition as a file of its own.
+    partition: PathBuf,
+}
+
+/// Wall time and peak memory of one process.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    peak_kib: u64,
+}
+
+pub(crate) fn bench(args: &[String]) -> Result<()> {
+    crate::setup::setup()?;
+    let reseal = release_binary()?;
+    let work = target().join("bench");
+    std::fs::create_dir_all(&work)?;
+    let names: Vec<String> = if args.is_empty() { ["S", "M", "L"].map(String::from).to_vec() } else { args.to_vec() };
+    let (volumes, rival) = match shared() {
+        Some(shared) => prepared(&reseal, &shared, &work, &names)?,
+        None => (built(&work)?, None),
+    };
+    println!("| volume | files | what | median s | against | ratio | peak MiB |");
+    println!("|---|--:|---|--:|---|--:|--:|");
+    for volume in &volumes {
+        measure(&reseal, rival.as_deref(), volume, &work)?;
+    }
+    Ok(())
+}
+
+fn prepared(reseal: &Path, shared: &Path, work: &Path, names: &[String]) -> Result<(Vec<Volume>, Option<PathBuf>)> {
+    let script = shared.join("tools/prepare.sh").canonicalize()?;
+    run(Command::new("bash").arg(script).args(names).current_dir(work))?;
+    let mut volumes = Vec::new();
+    for name in names {
+        let image = work.join(format!("work/img/{name}.raw"));
+        let partition = work.join(format!("{name}.ntfs"));
+        if !partition.exists() {
+            extract(reseal, &image, &partition)?;
+        }
+        volumes.push(Volume { name: name.clone(), image, partition });
+    }
+    Ok((volumes, Some(work.join("work/sidswap_lib"))))
+}
+
+/// Volumes of our own: 2,000 and 20,000 files.
+fn built(work: &Path) -> Result<Vec<Volume>> {
+    let mut volumes = Vec::new();
+    for (name, files) in [("2k", 2_000), ("20k", 20_000)] {
+        let image = work.join(format!("{name}.raw"));
+        if !image.exists() {
+            let windows = WindowsImage { files, ..WindowsImage::default() };
+            let builder = ImageBuilder { container: Container::Raw, volume_len: 512 << 20, bare: true, ..ImageBuilder::default() };
+            builder.build(&image, |volume| windows.fill(volume))?;
+        }
+        volumes.push(Volume { name: name.to_owned(), partition: image.clone(), image });
+    }
+    Ok(volumes)
+}
+
+/// Copies the last partition of a raw disk, holes kept.
+fn extract(reseal: &Path, image: &Path, partition: &Path) -> Result<()> {
+    let seen: serde_json::Value = serde_json::from_str(&text(Command::new(reseal).arg("inspect").arg(image).arg("--json"))?)?;
+    let part = seen["partitions"].as_array().and_then(|p| p.last()).context("no partition")?;
+    let number = |key: &str| part[key].as_u64().context("inspect");
+    let (start, size) = (number("offset")?, number("bytes")?);
+    let blocks = |bytes: u64| (bytes >> 20).to_string();
+    if start % (1 << 20) != 0 {
+        bail!("the partition starts at {start}, not on a MiB");
+    }
+    run(Command::new("dd").args(["bs=1M", "conv=sparse", "status=none", "iflag=fullblock"]).arg(format!("skip={}", blocks(start))).arg(format!("if={}", image.display())).arg(format!("of={}", partition.display())))?;
+    std::fs::OpenOptions::new().write(true).open(partition)?.set_len(size)?;
+    Ok(())
+}
+
+fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) -> Result<()> {
+    let dry = |steps: &[&str]| {
+        let mut command = Command::new(reseal);
+        command.arg("generalize").arg(&volume.image).args(["--dry-run", "--allow", "dirty-hive", "--sid", NEW_SID]).args(steps);
+        command
+    };
+    let files = files(reseal, &volume.image)?;
+    let print = |what: &str, cost: Cost, against: Option<(&str, Cost)>| {
+        let (name, ratio) = against.map_or(("", String::new()), |(n, c)| (n, format!("{:.2}", cost.wall.as_secs_f64() / c.wall.as_secs_f64())));
+        println!("| {} | {files} | {what} | {:.3} | {name} | {ratio} | {} |", volume.name, cost.wall.as_secs_f64(), cost.peak_kib / 1024);
+    };
+    let ntfscat = || {
+        let mut command = Command::new("ntfscat");
+        command.args(["-f", "-i", "0"]).arg(&volume.partition);
+        command
+    };
+    let mft = median(|| cost(&mut ntfscat()))?;
+    print("ntfscat $MFT", mft, None);
+    let sid = median(|| cost(&mut dry(&["--steps", "machine-sid"])))?;
+    let full = median(|| cost(&mut dry(&[])))?;
+    print("dry run, machine-sid", sid, Some(("ntfscat $MFT", mft)));
+    let Some(rival) = rival else {
+        print("dry run, all steps", full, Some(("ntfscat $MFT", mft)));
+        return Ok(());
+    };
+    let copy = work.join("rival.ntfs");
+    let descriptors = median(|| {
+        run(Command::new("cp").arg("--sparse=always").arg(&volume.partition).arg(&copy))?;
+        // The first read after the copy is not what is measured.
+        cost(Command::new("ntfscat").args(["-f", "-i", "0"]).arg(&copy))?;
+        cost(Command::new(rival).arg(&copy))
+    })?;
+    print("rival, descriptors", descriptors, None);
+    print("dry run, machine-sid", sid, Some(("rival, descriptors", descriptors)));
+    print("dry run, all steps", full, Some(("rival, descriptors", descriptors)));
+    let left = old_sids(&copy)?;
+    let out = work.join("out.raw");
+    let ours = median(|| {
+        let _ = std::fs::remove_file(&out);
+        let mut command = Command::new(reseal);
+        cost(command.arg("generalize").arg(&volume.image).arg("-o").arg(&out).args(["--allow", "dirty-hive", "--sid", NEW_SID, "--steps", "machine-sid"]))
+    })?;
+    let theirs = median(|| {
+        let _ = std::fs::remove_file(&copy);
+        let start = Instant::now();
+        let cp = cost(Command::new("cp").arg("--sparse=always").arg(&volume.partition).arg(&copy))?;
+        let swap = cost(Command::new(rival).arg(&copy))?;
+        Ok(Cost { wall: start.elapsed(), peak_kib: cp.peak_kib.max(swap.peak_kib) })
+    })?;
+    print("-o, machine-sid", ours, Some(("cp + rival", theirs)));
+    let ours_left = old_sids_in_image(reseal, &out)?;
+    println!("| {} | | old SIDs left in $SDS | {ours_left} | rival | {left} | |", volume.name);
+    let _ = std::fs::remove_file(&out);
+    let _ = std::fs::remove_file(&copy);
+    Ok(())
+}
+
+fn files(reseal: &Path, image: &Path) -> Result<u64> {
+    let json: serde_json::Value = serde_json::from_str(&text(Command::new(reseal).arg("inspect").arg(image).arg("--json"))?)?;
+    json["installations"][0]["files"].as_u64().context("inspect names no files")
+}
+
+fn median(mut one: impl FnMut() -> Result<Cost>) -> Result<Cost> {
+    one()?;
+    let mut costs = (0..RUNS).map(|_| one()).collect::<Result<Vec<_>>>()?;
+    costs.sort_by_key(|cost| cost.wall);
+    let peak_kib = costs.iter().map(|cost| cost.peak_kib).max().unwrap_or(0);
+    Ok(Cost { peak_kib, ..costs[RUNS / 2] })
+}
+
+/// Runs a process to its end; its peak memory is read while it runs.
+fn cost(command: &mut Command) -> Result<Cost> {
+    let start = Instant::now();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0;
+    let code = loop {
+        if let Some(line) = std::fs::read_to_string(&status).ok().and_then(|s| s.lines().find(|l| l.starts_with("VmHWM")).map(str::to_owned)) {
+            let number: String = line.chars().filter(char::is_ascii_digit).collect();
+            peak_kib = number.parse().unwrap_or(peak_kib);
+        }
+        match child.try_wait()? {
+            Some(code) => break code,
+            None => std::thread::sleep(Duration::from_micros(500)),
+        }
+    };
+    let wall = start.elapsed();
+    if !code.success() {
+        bail!("{command:?} ends with {code}");
+    }
+    Ok(Cost { wall, peak_kib })
+}
+
+/// The old SID's 16 bytes in `$SDS`.
+fn old_sids(partition: &Path) -> Result<usize> {
+    let output = Command::new("ntfscat").args(["-f", "-i", "9", "-a", "0x80", "-n", "$SDS"]).arg(partition).output()?;
+    Ok(count(&output.stdout))
+}
+
+fn old_sids_in_image(reseal: &Path, image: &Path) -> Result<usize> {
+    let output = Command::new(reseal).args(["fs", "cat"]).arg(image).arg("$Secure:$SDS").output()?;
+    if !output.status.success() {
+        bail!("cannot read $Secure:$SDS of {}", image.display());
+    }
+    Ok(count(&output.stdout))
+}
+
+fn count(bytes: &[u8]) -> usize {
+    let pattern = &reseal_testdata::machine_sid().pattern()[6..];
+    bytes.windows(pattern.len()).filter(|w| *w == pattern).count()
+}

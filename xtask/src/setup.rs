@@ -1,0 +1,105 @@
+//! Installs what is missing; changes nothing that is there.
+
+use crate::shell::{command, real, root, run, shared, text};
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// Debian packages: the program that tells that one is there, and its package.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("mkntfs", "ntfs-3g"),
+    ("ntfssecaudit", "ntfs-3g"),
+    ("qemu-img", "qemu-utils"),
+    ("qemu-io", "qemu-utils"),
+    ("hivexml", "libhivex-bin"),
+    ("xz", "xz-utils"),
+    ("bzip2", "bzip2"),
+    ("python3", "python3"),
+];
+
+/// Packages without a program of their own: needed for the account oracle and the benchmark volumes, only with shared tools.
+const FOR_TOOLS: &[&str] =
+    &["python3-impacket", "python3-hivex", "python3-pycryptodome", "ntfs-3g-dev", "wimtools", "gdisk", "dosfstools", "gcc", "libc6-dev", "qemu-system-x86", "cpio"];
+
+pub(crate) fn setup() -> Result<()> {
+    packages()?;
+    toolchains();
+    real_data()
+}
+
+fn has_program(name: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).chain(["/sbin".into(), "/usr/sbin".into()]).any(|dir| dir.join(name).exists())
+}
+
+fn has_package(name: &str) -> bool {
+    Command::new("dpkg").args(["-s", name]).output().is_ok_and(|o| o.status.success())
+}
+
+fn packages() -> Result<()> {
+    let mut missing: Vec<&str> = PROGRAMS.iter().filter(|(program, _)| !has_program(program)).map(|(_, package)| *package).collect();
+    if shared().is_some() {
+        missing.extend(FOR_TOOLS.iter().filter(|package| !has_package(package)));
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !has_program("apt-get") {
+        bail!("please install these (their Debian names): {}", missing.join(" "));
+    }
+    println!("installing {}", missing.join(" "));
+    let root_user = text(&mut command("id", &["-u"]))?.trim() == "0";
+    let apt = |args: &[&str]| {
+        let mut all = vec!["DEBIAN_FRONTEND=noninteractive", "apt-get"];
+        all.extend(args);
+        let mut command = if root_user { command("env", &all) } else { command("sudo", &[&["env"], &all[..]].concat()) };
+        run(&mut command)
+    };
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], &missing[..]].concat();
+    // The package lists of a fresh machine may be older than the packages.
+    apt(&["update", "-qq"])?;
+    apt(&install).context("apt-get install")
+}
+
+/// Nightly for fuzzing and the Windows target. Neither is needed to build, test or use the program.
+fn toolchains() {
+    let Ok(list) = text(&mut command("rustup", &["toolchain", "list"])) else {
+        println!("rustup is not here: fuzzing needs a nightly toolchain");
+        return;
+    };
+    if !list.lines().any(|line| line.starts_with("nightly")) {
+        let added = run(&mut command("rustup", &["toolchain", "install", "nightly", "--profile", "minimal"]));
+        if added.is_err() {
+            println!("no nightly toolchain could be added: `cargo xtask fuzz` will not run");
+        }
+    }
+    let targets = text(&mut command("rustup", &["target", "list", "--installed"])).unwrap_or_default();
+    if !targets.lines().any(|line| line == "x86_64-pc-windows-gnu") {
+        let added = command("rustup", &["target", "add", "x86_64-pc-windows-gnu"]).output();
+        if !added.is_ok_and(|o| o.status.success()) {
+            println!("the target x86_64-pc-windows-gnu could not be added: `cargo xtask test` leaves its check out");
+        }
+    }
+}
+
+/// Unpacks the real data once.
+fn real_data() -> Result<()> {
+    let Some(shared) = shared() else {
+        println!("no real data here: tests that need it are skipped");
+        return Ok(());
+    };
+    let target = real();
+    let done = target.join(".complete");
+    if done.exists() || std::env::var_os("RESEAL_DATA").is_some() {
+        return Ok(());
+    }
+    println!("unpacking real data (520 MB)");
+    std::fs::create_dir_all(&target)?;
+    for name in ["hives", "ntfs", "disks", "wim", "text"] {
+        let archive = root().join(&shared).join(format!("data/{name}.tar.xz"));
+        run(Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(&target))?;
+    }
+    std::fs::write(done, "")?;
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Every check and every test.
+
+use crate::shell::{cargo, command, release_binary, run, text};
+use anyhow::Result;
+use std::time::Instant;
+
+pub(crate) fn test() -> Result<()> {
+    let start = Instant::now();
+    let step = |name: &str| println!("== {name} ({} s)", start.elapsed().as_secs());
+    step("setup");
+    crate::setup::setup()?;
+    step("format");
+    run(&mut command(cargo(), &["fmt", "--all", "--check"]))?;
+    step("tidy");
+    crate::tidy::tidy()?;
+    step("lints");
+    run(&mut command(cargo(), &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    windows_target()?;
+    step("release build");
+    release_binary()?;
+    step("tests");
+    run(&mut command(cargo(), &["test", "--quiet", "--workspace", "--no-fail-fast"]))?;
+    step("documentation");
+    run(command(cargo(), &["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    step("done");
+    Ok(())
+}
+
+/// The library type-checks for Windows hosts, where that target is installed.
+fn windows_target() -> Result<()> {
+    let installed = text(&mut command("rustup", &["target", "list", "--installed"])).unwrap_or_default();
+    if !installed.lines().any(|line| line == "x86_64-pc-windows-gnu") {
+        println!("left out: the target x86_64-pc-windows-gnu is not installed");
+        return Ok(());
+    }
+    run(&mut command(cargo(), &["check", "--quiet", "--package", "reseal-cli", "--target", "x86_64-pc-windows-gnu"]))
+}
