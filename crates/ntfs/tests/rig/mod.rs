@@ -3,6 +3,7 @@
 
 pub mod image;
 pub mod raw;
+pub mod spill;
 
 use reseal_disk::{MemoryDisk, WriteAt};
 use reseal_dtyp::{FileTime, Finding, Level};
