@@ -1,5 +1,14 @@
-//! Decoders for LZNT1, XPRESS and LZX: bytes in, bytes out.
+//! Decoders for the compression that Windows uses in NTFS, WOF and WIM: bytes in, bytes out.
+//!
+//! Every decoder fills a buffer whose length the caller knows from its container; no input can make it allocate, read or
+//! write more. Damaged input is an [`Error`] with the offset at which decoding stopped.
 #![forbid(unsafe_code)]
+
+mod bits;
+mod huffman;
+pub mod lznt1;
+pub mod lzx;
+pub mod xpress;
 
 /// Why a compressed buffer was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,26 +20,16 @@ pub struct Error {
     pub what: &'static str,
 }
 
-/// LZNT1 ([MS-XCA] 2.5), the compression of NTFS's compressed attributes.
-pub mod lznt1 {
-    /// Decodes one compression unit into `out`; what the input does not fill is zeroed. Returns the bytes produced.
-    pub fn decompress(_input: &[u8], _out: &mut [u8]) -> Result<usize, crate::Error> {
-        Err(crate::Error { offset: 0, what: "not built yet" })
+/// Copies `len` bytes from `distance` bytes back; the ranges may overlap, as repetition does. `None` when it does not fit.
+fn copy_match(out: &mut [u8], at: usize, distance: usize, len: usize) -> Option<usize> {
+    let end = at.checked_add(len).filter(|&end| end <= out.len())?;
+    let from = at.checked_sub(distance).filter(|_| distance > 0)?;
+    if distance >= len {
+        out.copy_within(from..from + len, at);
+    } else {
+        for i in at..end {
+            out[i] = out[i - distance];
+        }
     }
-}
-
-/// XPRESS with Huffman coding ([MS-XCA] 2.2), in chunks as WOF and WIM store it.
-pub mod xpress {
-    /// Decodes one chunk so that it fills `out` exactly.
-    pub fn decompress(_input: &[u8], _out: &mut [u8]) -> Result<(), crate::Error> {
-        Err(crate::Error { offset: 0, what: "not built yet" })
-    }
-}
-
-/// LZX in its WIM variant (32 KiB windows for WOF, up to 2 MiB in a WIM).
-pub mod lzx {
-    /// Decodes one chunk so that it fills `out` exactly; `window` is the window size in bytes, a power of two.
-    pub fn decompress(_input: &[u8], _out: &mut [u8], _window: usize) -> Result<(), crate::Error> {
-        Err(crate::Error { offset: 0, what: "not built yet" })
-    }
+    Some(end)
 }

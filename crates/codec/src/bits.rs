@@ -1,0 +1,99 @@
+//! Bits from 16-bit little-endian units, most significant bit first, as XPRESS and LZX store them.
+
+use crate::Error;
+
+/// A bit reader. Behind the end of the input it reads zero bits and remembers that: the last unit of a stream may be cut.
+pub(crate) struct Bits<'a> {
+    input: &'a [u8],
+    /// Offset of the next unit.
+    at: usize,
+    buffer: u64,
+    /// Valid bits at the top of `buffer`.
+    count: u32,
+    /// Bits taken beyond the end.
+    beyond: u32,
+}
+
+impl<'a> Bits<'a> {
+    pub(crate) fn new(input: &'a [u8], at: usize) -> Bits<'a> {
+        Bits { input, at, buffer: 0, count: 0, beyond: 0 }
+    }
+
+    /// Offset of the next unit that was not fetched.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn error(&self, what: &'static str) -> Error {
+        Error { offset: self.at.min(self.input.len()), what }
+    }
+
+    /// Makes at least `n` (up to 32) bits available.
+    pub(crate) fn fill(&mut self, n: u32) {
+        while self.count < n {
+            let unit = match self.input.get(self.at..self.at + 2) {
+                Some(pair) => u16::from_le_bytes([pair[0], pair[1]]),
+                None => {
+                    self.beyond += 16;
+                    0
+                }
+            };
+            self.at += 2;
+            self.buffer |= u64::from(unit) << (48 - self.count);
+            self.count += 16;
+        }
+    }
+
+    /// The next `n` bits (1 to 16) without taking them.
+    pub(crate) fn peek(&self, n: u32) -> usize {
+        (self.buffer >> (64 - n)) as usize
+    }
+
+    pub(crate) fn drop(&mut self, n: u32) {
+        self.buffer <<= n;
+        self.count -= n;
+    }
+
+    /// Takes `n` bits (0 to 32).
+    pub(crate) fn take(&mut self, n: u32) -> u32 {
+        if n == 0 {
+            return 0;
+        }
+        self.fill(n);
+        let value = (self.buffer >> (64 - n)) as u32;
+        self.drop(n);
+        value
+    }
+
+    /// A byte of the stream that stands between the units.
+    pub(crate) fn byte(&mut self) -> Result<u8, Error> {
+        let byte = self.input.get(self.at).copied().ok_or_else(|| self.error("the input ends within a length"))?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// Whether more bits were used than there are, by more than the two units that a reader looks ahead.
+    pub(crate) fn overrun(&self) -> bool {
+        self.beyond > self.count + 32
+    }
+
+    /// Drops what is left of the current unit; a whole unit when none was begun ([MS-PATCH] LZX uncompressed blocks).
+    pub(crate) fn align(&mut self) {
+        self.fill(1);
+        let rest = self.count % 16;
+        self.drop(if rest == 0 { 16 } else { rest });
+        // Whole units that were fetched ahead are given back.
+        self.at -= (self.count / 16) as usize * 2;
+        self.beyond = self.beyond.saturating_sub(self.count);
+        self.buffer = 0;
+        self.count = 0;
+    }
+
+    /// Bytes between blocks; the reader is aligned.
+    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Error> {
+        let range = self.at.checked_add(len).and_then(|end| self.input.get(self.at..end));
+        let bytes = range.ok_or_else(|| self.error("the input ends within an uncompressed block"))?;
+        self.at += len;
+        Ok(bytes)
+    }
+}
