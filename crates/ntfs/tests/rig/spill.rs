@@ -87,6 +87,17 @@ fn list_entry(attribute: &[u8], owner: u64) -> Vec<u8> {
 }
 
 impl Raw {
+    /// Replaces the attributes of a record.
+    pub fn edit_attributes(&mut self, file: usize, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
+        let record = self.record(file);
+        let mut all: Vec<Vec<u8>> = self.attributes(&record).iter().map(|&(o, _, len)| record[o..o + len].to_vec()).collect();
+        edit(&mut all);
+        let mut changed = lay_out(&record, &all);
+        let next = all.iter().map(|a| u16_at(a, 0xe)).max().unwrap() + 1;
+        set(&mut changed, 0x28, 2, next as u64);
+        self.put_record(file, changed, true);
+    }
+
     /// Moves an attribute of record `file` into the free record `spare` and makes an attribute list. `cluster` is a free
     /// cluster for the list; without one it stays in the record.
     pub fn spill(&mut self, file: usize, kind: usize, part: Part, spare: usize, cluster: Option<usize>) {
@@ -141,6 +152,13 @@ impl Raw {
         assert_eq!(self.bytes[at] >> (bit % 8) & 1, 0, "bit {bit} is taken");
         self.bytes[at] |= 1 << (bit % 8);
     }
+}
+
+/// A resident attribute without a name.
+pub fn resident(kind: u64, value: &[u8], id: usize) -> Vec<u8> {
+    let mut out = resident_list(value, id);
+    set(&mut out, 0, 4, kind);
+    out
 }
 
 fn resident_list(list: &[u8], id: usize) -> Vec<u8> {
