@@ -117,7 +117,7 @@ impl Volume {
         let number = self.allocate_record()?;
         let (sequence, usn) = match self.record(number) {
             // Freeing moved the sequence number on; a record that was never used keeps what formatting gave it.
-            Ok(old) => (old.view()?.sequence().max(1), u16::from_le_bytes([old.bytes[0x30], old.bytes[0x31]])),
+            Ok(old) => (old.view()?.sequence().max(1), old.update_sequence_number()),
             Err(_) => (1, 0),
         };
         if self.record(number).is_ok_and(|r| r.view().is_ok_and(|v| v.is_in_use())) {

@@ -136,8 +136,7 @@ impl FileEdit {
         }
         for &index in &self.dirty {
             if self.emptied.contains(&index) {
-                let mut record = self.file.records[index].clone();
-                record.set_free()?;
+                let record = self.file.records[index].freed()?;
                 volume.stage_record(&record)?;
                 volume.release_record(record.number)?;
             } else {

@@ -135,14 +135,17 @@ impl Record {
         put(&mut self.bytes, 0x12, count.to_le_bytes());
     }
 
-    /// Marks the record as free and moves its sequence number on, so that old references do not fit.
-    pub(crate) fn set_free(&mut self) -> Result<()> {
-        let view = self.view()?;
-        let sequence = next_sequence(view.sequence());
-        let flags = view.flags() & !crate::record::flag::IN_USE;
-        put(&mut self.bytes, 0x10, sequence.to_le_bytes());
-        put(&mut self.bytes, 0x16, flags.to_le_bytes());
-        Ok(())
+    /// The record as a free one: nothing of the file stays in it, and its sequence number has moved on, so that old references
+    /// do not fit.
+    pub(crate) fn freed(&self) -> Result<Record> {
+        let sequence = next_sequence(self.view()?.sequence());
+        Ok(blank(self.number, self.at, self.bytes.len() as u32, sequence, 0, self.update_sequence_number()))
+    }
+
+    /// What the next write counts on from.
+    pub(crate) fn update_sequence_number(&self) -> u16 {
+        let array = self.bytes.get(4..6).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
+        self.bytes.get(array..array + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
     }
 }
 

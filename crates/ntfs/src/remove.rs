@@ -51,10 +51,7 @@ impl Volume {
         let runs = self.clusters_of(file)?;
         self.release(&runs)?;
         for record in file.records.iter().rev() {
-            let mut record = record.clone();
-            clear_values(&mut record)?;
-            record.set_free()?;
-            self.stage_record(&record)?;
+            self.stage_record(&record.freed()?)?;
             self.release_record(record.number)?;
         }
         Ok(())
@@ -89,21 +86,4 @@ impl Volume {
         }
         Ok(())
     }
-}
-
-/// Resident content goes with the file; its name stays in the free record, as Windows leaves it.
-fn clear_values(record: &mut crate::file::Record) -> Result<()> {
-    let mut ranges = Vec::new();
-    for attribute in record.view()?.attributes() {
-        let attribute = attribute?;
-        let keeps = matches!(attribute.kind, kind::STANDARD_INFORMATION | kind::FILE_NAME | kind::ATTRIBUTE_LIST);
-        if let crate::attribute::Form::Resident { value, offset, .. } = attribute.form
-            && !keeps
-        {
-            let start = attribute.offset + offset;
-            ranges.push(start..start + value.len());
-        }
-    }
-    ranges.into_iter().for_each(|range| record.bytes[range].fill(0));
-    Ok(())
 }

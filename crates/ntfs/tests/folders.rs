@@ -132,7 +132,9 @@ fn folders_named_after_a_sid() {
         volume.create_file(folder, "desktop.ini", b"x", Security::Inherit, NOW).unwrap();
     }
     // One digit more, one less, the same.
-    for (rid, new) in [(1000, "S-1-5-21-9-8-7-1000"), (1001, "S-1-5-21-4000000000-222-333-1001"), (1002, "S-1-5-21-112-222-333-1002")] {
+    for (rid, new) in
+        [(1000, "S-1-5-21-9-8-7-1000"), (1001, "S-1-5-21-4000000000-222-333-1001"), (1002, "S-1-5-21-112-222-333-1002")]
+    {
         let old: Vec<u16> = format!("S-1-5-21-111-222-333-{rid}").encode_utf16().collect();
         let folder = volume.lookup(recycle, &old).unwrap().unwrap();
         let names = volume.names_of(folder).unwrap();

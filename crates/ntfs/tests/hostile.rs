@@ -166,12 +166,12 @@ fn storm(options: &[&str], seed: u64, rounds: usize) {
 
 #[test]
 fn single_bytes() {
-    storm(&[], 1, 1500);
+    storm(&[], 1, 1200);
 }
 
 #[test]
 fn single_bytes_with_small_clusters() {
-    storm(&["-c", "512"], 2, 800);
+    storm(&["-c", "512"], 2, 600);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn words_in_the_header_fields() {
     let mut random = Random::new(5);
     let records: Vec<usize> =
         (0..good.len()).step_by(1024).filter(|&o| good[o..].starts_with(b"FILE") && good[o + 0x16] & 1 != 0).collect();
-    for round in 0..1200 {
+    for round in 0..900 {
         let mut bytes = good.clone();
         let record = records[random.below(records.len() as u64) as usize];
         let place = record + random.below(250) as usize * 2;
@@ -201,7 +201,7 @@ fn words_in_the_header_fields() {
 fn truncations() {
     let Some(good) = sample(&[]) else { return };
     let mut random = Random::new(3);
-    for _ in 0..150 {
+    for _ in 0..120 {
         let len = random.below(good.len() as u64) as usize;
         attempt(good[..len].to_vec(), &format!("cut to {len} bytes"));
         // The boot sector fits the length, but what lies behind the cut is zero.

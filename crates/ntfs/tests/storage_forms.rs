@@ -13,7 +13,11 @@ use rig::{NOW, Random};
 use std::sync::Arc;
 
 /// A volume with one file of this content, after `damage` of its record.
-fn with(content: &[u8], streams: &[(&str, &[u8])], edit: impl FnOnce(&mut Raw, usize)) -> Option<(Volume, FileReference)> {
+fn with(
+    content: &[u8],
+    streams: &[(&str, &[u8])],
+    edit: impl FnOnce(&mut Raw, usize),
+) -> Option<(Volume, FileReference)> {
     let disk = rig::blank(16, &[])?;
     let mut volume = rig::open(&disk);
     let file = volume.create_file(volume.root(), "FILE.BIN", content, Security::Inherit, NOW).unwrap();
@@ -109,6 +113,36 @@ fn compressed_units_that_are_plain_or_empty() {
 }
 
 #[test]
+fn compressed_units_that_are_packed() {
+    // One chunk: a literal, then a copy of it 4095 times; sixteen of them are a unit of 64 KiB in one cluster.
+    let chunk = |byte: u8| [0x03, 0xb0, 0x02, byte, 0xfc, 0x0f];
+    let packed: Vec<u8> = (0..16).flat_map(|i| chunk(b'a' + i)).collect();
+    let mut content = packed.clone();
+    content.resize(4096, 0);
+    let size = 65_000u64;
+    let made = with(&content, &[], |raw, file| {
+        let lcn = raw.runs_of(file, 0x80, "")[0].1.unwrap();
+        let mut pairs = vec![0x21, 1];
+        pairs.extend_from_slice(&(lcn as u16).to_le_bytes());
+        pairs.extend_from_slice(&[0x01, 15, 0]);
+        data(raw, file, |a| {
+            set(a, 0x30, 8, size);
+            set(a, 0x38, 8, size);
+            widen(a, 1, 4, &pairs, 16, 1);
+        });
+    });
+    let Some((mut volume, file)) = made else { return };
+    let expected: Vec<u8> = (0..size).map(|i| b'a' + (i / 4096) as u8).collect();
+    assert!(volume.read(file, &[]).unwrap() == expected);
+    let mut part = [0; 10_000];
+    assert_eq!(volume.read_at(file, &[], 60_000, &mut part).unwrap(), 5_000);
+    assert!(part[..5_000] == expected[60_000..]);
+    rig::assert_sound(&volume, "a packed file");
+    volume.remove(file, NOW).unwrap();
+    rig::assert_sound(&volume, "a packed file removed");
+}
+
+#[test]
 fn what_lies_behind_the_initialized_size_is_zero() {
     let content = Random::new(3).bytes(20_000);
     let made = with(&content, &[], |raw, file| data(raw, file, |a| set(a, 0x38, 8, 9_000)));
@@ -160,9 +194,12 @@ fn wof_file(content: &[u8], chunk: usize, provider: u32, algorithm: u32) -> Opti
 #[test]
 fn wof_files() {
     let content = Random::new(4).bytes(100_000);
-    for (algorithm, chunk, how) in
-        [(0, 4 << 10, Wof::Xpress4K), (1, 32 << 10, Wof::Lzx), (2, 8 << 10, Wof::Xpress8K), (3, 16 << 10, Wof::Xpress16K)]
-    {
+    for (algorithm, chunk, how) in [
+        (0, 4 << 10, Wof::Xpress4K),
+        (1, 32 << 10, Wof::Lzx),
+        (2, 8 << 10, Wof::Xpress8K),
+        (3, 16 << 10, Wof::Xpress16K),
+    ] {
         let Some((mut volume, file)) = wof_file(&content, chunk, 2, algorithm) else { return };
         assert_eq!(volume.stat(file).unwrap().wof, Some(how));
         assert!(volume.read(file, &[]).unwrap() == content, "{how:?}");

@@ -32,6 +32,10 @@ fn what_is_removed_is_gone() {
     volume.remove(second, NOW).unwrap();
     volume.replace(third, &[], b"harmless", NOW).unwrap();
     assert_eq!(count(&disk.to_vec(), b"a secret"), 0);
+    for name in ["SMALL.TXT", "LARGE.TXT"] {
+        let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(count(&disk.to_vec(), &name), 0, "the name of a removed file is still there");
+    }
     assert_eq!(volume.read(third, &[]).unwrap(), b"harmless");
     rig::assert_sound(&volume, "after removal");
     rig::witnesses(&disk);
@@ -117,7 +121,9 @@ fn a_spread_out_file_is_put_together() {
     let root = volume.root();
     let mut random = Random::new(3);
     let mut files = Vec::new();
-    while let Ok(file) = volume.create_file(root, &format!("F{}", files.len()), &random.bytes(20_000), Security::Inherit, NOW) {
+    while let Ok(file) =
+        volume.create_file(root, &format!("F{}", files.len()), &random.bytes(20_000), Security::Inherit, NOW)
+    {
         files.push(file);
     }
     // Every other file goes: the free space is nothing but gaps of five clusters.
@@ -147,7 +153,9 @@ fn sizes_around_every_border() {
         let Some((disk, mut volume)) = volume(32, options) else { return };
         let file = volume.create_file(volume.root(), "GROWS.BIN", b"", Security::Inherit, NOW).unwrap();
         let mut random = Random::new(9);
-        for size in [0, 1, 7, 8, 500, 700, 800, 1000, 511, 512, 513, 4095, 4096, 4097, 65535, 65536, 65537, 200_000, 4096, 0, 9] {
+        for size in
+            [0, 1, 7, 8, 500, 700, 800, 1000, 511, 512, 513, 4095, 4096, 4097, 65535, 65536, 65537, 200_000, 4096, 0, 9]
+        {
             let data = random.bytes(size);
             volume.replace(file, &[], &data, NOW).unwrap();
             assert!(volume.read(file, &[]).unwrap() == data, "{size} bytes");

@@ -90,7 +90,8 @@ impl Raw {
     /// Replaces the attributes of a record.
     pub fn edit_attributes(&mut self, file: usize, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
         let record = self.record(file);
-        let mut all: Vec<Vec<u8>> = self.attributes(&record).iter().map(|&(o, _, len)| record[o..o + len].to_vec()).collect();
+        let mut all: Vec<Vec<u8>> =
+            self.attributes(&record).iter().map(|&(o, _, len)| record[o..o + len].to_vec()).collect();
         edit(&mut all);
         let mut changed = lay_out(&record, &all);
         let next = all.iter().map(|a| u16_at(a, 0xe)).max().unwrap() + 1;
