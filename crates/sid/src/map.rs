@@ -10,7 +10,8 @@ use std::ops::AddAssign;
 #[derive(Clone)]
 pub struct SidMap {
     pairs: Vec<(DomainSid, DomainSid)>,
-    /// Patterns of the old SIDs; index is `pair * Form::COUNT + form`.
+    /// Patterns of the old SIDs; index is `pair * FORMS.len() + form`. No SID stands inside another, but the text of one may
+    /// be the beginning of another's: the longest counts.
     finder: AhoCorasick,
 }
 
@@ -91,7 +92,7 @@ impl SidMap {
         }
         let patterns = pairs.iter().flat_map(|(old, _)| patterns(*old));
         let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
+            .match_kind(MatchKind::LeftmostLongest)
             .build(patterns)
             .map_err(|e| Error::new(Kind::Limit, format!("{} SIDs are too many to search for: {e}", pairs.len())))?;
         Ok(SidMap { pairs, finder })
@@ -115,7 +116,7 @@ impl SidMap {
 
     /// Every old SID in `bytes`, in all forms, in order of offset.
     pub fn find<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Occurrence> + 'a {
-        self.finder.find_overlapping_iter(bytes).filter_map(move |m| {
+        self.finder.find_iter(bytes).filter_map(move |m| {
             let (pair, form) = (m.pattern().as_usize() / FORMS.len(), FORMS[m.pattern().as_usize() % FORMS.len()]);
             let offset = match form {
                 Form::Binary => {

@@ -138,7 +138,9 @@ fn quoted(cursor: &mut Cursor<'_>) -> Result<Vec<u16>> {
     cursor.expect("\"")?;
     let text = cursor.until(&['"'])?;
     cursor.expect("\"")?;
-    unescape(text, cursor)
+    let units = unescape(text, cursor)?;
+    // A claim's texts end with a NUL: one in the middle would cut them.
+    if units.contains(&0) { Err(cursor.bad("a NUL character in a text")) } else { Ok(units) }
 }
 
 /// `%` and four hexadecimal digits are a code unit.

@@ -4,7 +4,7 @@ use super::names::{ACE_FLAGS, ACE_TYPES, ATTRIBUTES, LABEL_RIGHTS, MASKS, OPERAT
 use crate::ace::is_callback;
 use crate::claim::{self, Claim, ClaimValues};
 use crate::condition::{self, Token};
-use crate::{Ace, AceBody, Acl, Descriptor, Error, Result, Sid, ace_type, control, utf16_lossy};
+use crate::{Ace, AceBody, Acl, Descriptor, Error, Result, Sid, ace_type, control};
 use std::fmt::Write;
 
 pub(super) fn descriptor(sd: &Descriptor) -> Result<String> {
@@ -106,8 +106,21 @@ fn resource_attribute(claim: &Claim) -> String {
     format!("({},{ty},{:#x}{values})", quoted(&claim.name), claim.flags)
 }
 
+/// Quotes, percent signs, control characters and lone surrogates stand as `%` and four hexadecimal digits.
 fn quoted(units: &[u16]) -> String {
-    format!("\"{}\"", utf16_lossy(units).replace('%', "%0025").replace('"', "%0022"))
+    let mut out = String::from("\"");
+    for unit in char::decode_utf16(units.iter().copied()) {
+        match unit {
+            Ok(c) if !c.is_control() && c != '%' && c != '"' => out.push(c),
+            Ok(c) => {
+                let _ = write!(out, "%{:04x}", u32::from(c));
+            }
+            Err(lone) => {
+                let _ = write!(out, "%{:04x}", lone.unpaired_surrogate());
+            }
+        }
+    }
+    out + "\""
 }
 
 fn hex(bytes: &[u8]) -> String {
