@@ -84,6 +84,12 @@ impl FileEdit {
         Ok((attribute.kind, attribute.name_units()))
     }
 
+    /// Flags of the attribute in a place.
+    pub(crate) fn flags(&self, spot: Spot) -> Result<u16> {
+        let record = &self.file.records[spot.record];
+        Ok(Attribute::read(&record.bytes[spot.offset..], spot.offset, record.at)?.flags)
+    }
+
     /// Bytes that an attribute in this place may have.
     pub(crate) fn room_at(&self, spot: Spot) -> Result<usize> {
         Ok(self.file.records[spot.record].room()? + spot.len)

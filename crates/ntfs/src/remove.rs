@@ -71,7 +71,13 @@ impl Volume {
         Ok(())
     }
 
-    fn remove_key(&mut self, file_name: &str, index: &[u16], key: &[u8], owner: FileReference) -> Result<()> {
+    pub(crate) fn remove_key(
+        &mut self,
+        file_name: &str,
+        index: &[u16],
+        key: &[u8],
+        owner: FileReference,
+    ) -> Result<()> {
         let Some(reference) = self.extend_file(file_name)? else { return Ok(()) };
         let file = self.file(reference)?;
         if self.tree(&file, index)?.is_none() {

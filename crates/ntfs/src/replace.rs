@@ -1,8 +1,9 @@
 //! Replacing the content of a stream.
 
-use crate::attribute::{flag, kind};
+use crate::attribute::kind;
 use crate::file_edit::{FileEdit, Spot, set_sizes};
 use crate::names_edit::stamp;
+use crate::plain::Cleared;
 use crate::record_edit::{self, Sizes};
 use crate::reference::FileReference;
 use crate::runs::{self, Run};
@@ -18,8 +19,9 @@ impl Volume {
     /// as it fits: only the 4 KiB pages that differ are written, what the stream gives up is zeroed. When it has to grow, it
     /// grows behind its last run, in further runs, or moves to one run. The times and sizes in all names follow.
     ///
-    /// `Unsupported` for streams that are compressed, sparse or encrypted, or content that WOF stores; `NoSpace` when clusters
-    /// or room in the file record are missing. Nothing is changed then.
+    /// A stream that was compressed, sparse or stored by WOF is stored plainly from then on. `Unsupported` for EFS, WIMBoot and
+    /// WOF algorithms that are not known; `NoSpace` when clusters or room in the file record are missing. Nothing is changed
+    /// then.
     pub fn replace(&mut self, reference: FileReference, stream: &[u16], data: &[u8], now: FileTime) -> Result<()> {
         self.operation(|volume| volume.replace_stream(reference, stream, data, now))
             .map_err(|e| e.within(format!("file {reference}")))
@@ -28,60 +30,33 @@ impl Volume {
     fn replace_stream(&mut self, reference: FileReference, stream: &[u16], data: &[u8], now: FileTime) -> Result<()> {
         refuse_system(reference)?;
         let file = self.file(reference)?;
-        if stream.is_empty() && self.reparse_data_of(&file)?.is_some_and(|d| crate::wof::Wof::of(&d).is_some()) {
-            return Err(Error::unsupported("its content is stored by WOF"));
-        }
         let old = file.stream(kind::DATA, stream, self.geometry.clusters)?;
         let mut edit = FileEdit::new(file);
         let spot = edit.spot(kind::DATA, stream)?;
+        let obstacle = self.obstacle(&edit, stream)?;
+        if old.is_some() && self.reads_as(&edit, stream, data)? {
+            return Ok(());
+        }
         let target = match (old, spot) {
-            (None, _) | (_, None) if stream.is_empty() => {
-                return Err(Error::not_found("it has no unnamed stream"));
-            }
+            (None, _) | (_, None) if stream.is_empty() => return Err(Error::not_found("it has no unnamed stream")),
             (None, _) | (_, None) => self.add_stream(&mut edit, stream, data)?,
-            (Some(Stream::Resident(value)), Some(_)) if value == data => return Ok(()),
+            (Some(_), Some(_)) if let Some(cleared) = obstacle => {
+                self.store_plainly(&mut edit, stream, data, cleared)?
+            }
             (Some(Stream::Resident(_)), Some(spot)) => self.replace_resident(&mut edit, spot, stream, data)?,
             (Some(Stream::Clusters(clusters)), Some(spot)) => {
-                if clusters.flags & flag::ENCRYPTED != 0 {
-                    return Err(Error::unsupported("it is encrypted with EFS"));
-                }
-                if !clusters.is_plain() {
-                    return Err(Error::unsupported(format!(
-                        "the stream is compressed or sparse (flags {:#06x})",
-                        clusters.flags
-                    )));
-                }
-                if self.is_equal(&clusters, data)? {
-                    return Ok(());
-                }
                 Some(self.replace_clusters(&mut edit, spot, clusters, data.len() as u64)?)
             }
         };
-        self.finish_replace(edit, stream, data, target, now)
-    }
-
-    /// Whether a stream holds these bytes already.
-    fn is_equal(&self, clusters: &Clusters, data: &[u8]) -> Result<bool> {
-        if clusters.size != data.len() as u64 || clusters.initialized != clusters.size {
-            return Ok(false);
-        }
-        let mut buffer = vec![0; (256 << 10).min(data.len())];
-        for (index, part) in data.chunks(buffer.len().max(1)).enumerate() {
-            let old = &mut buffer[..part.len()];
-            self.read_clusters(clusters, (index * (256 << 10)) as u64, old)?;
-            if old != part {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.finish_replace(edit, (stream, data), target, obstacle.unwrap_or_default(), now)
     }
 
     fn finish_replace(
         &mut self,
         mut edit: FileEdit,
-        stream: &[u16],
-        data: &[u8],
+        (stream, data): (&[u16], &[u8]),
         target: Option<Clusters>,
+        cleared: Cleared,
         now: FileTime,
     ) -> Result<()> {
         stamp(&mut edit, now)?;
@@ -90,6 +65,7 @@ impl Volume {
         self.sync_names(&mut edit, |facts| {
             facts.times[1] = now;
             facts.times[2] = now;
+            cleared.apply(facts);
             if stream.is_empty() {
                 facts.allocated = allocated;
                 facts.size = size;

@@ -11,6 +11,9 @@ use reseal_dtyp::{Error, FileTime, Result, View};
 /// `FILE_ATTRIBUTE_*`.
 pub(crate) mod file_attribute {
     pub(crate) const ARCHIVE: u32 = 0x20;
+    pub(crate) const SPARSE: u32 = 0x200;
+    pub(crate) const REPARSE_POINT: u32 = 0x400;
+    pub(crate) const COMPRESSED: u32 = 0x800;
 }
 
 /// `$STANDARD_INFORMATION`.
@@ -139,6 +142,20 @@ impl Volume {
             Error::damaged("file record", "", at, detail)
         })?;
         StandardInformation::read(value, at)
+    }
+
+    /// All reparse points of the volume, as `$Reparse:$R` lists them: tag and file. Empty without that index.
+    pub fn reparse_points(&self) -> Result<Vec<(u32, FileReference)>> {
+        let mut out = Vec::new();
+        let Some(index) = self.extend_file("$Reparse")? else { return Ok(out) };
+        if let Some(tree) = self.tree(&self.file(index)?, name::R)? {
+            self.walk_tree(&tree, &mut |entry| {
+                let key = View::new("$Reparse", 0, entry.key);
+                out.push((key.u32(0, "ReparseTag")?, FileReference(key.u64(4, "FileReference")?)));
+                Ok(())
+            })?;
+        }
+        Ok(out)
     }
 
     /// All names of a file.

@@ -56,6 +56,22 @@ fn widen(attribute: &mut Vec<u8>, flags: u64, unit: u8, pairs: &[u8], clusters: 
     attribute[0x22] = unit;
 }
 
+/// Replaces the content by others; the file is an ordinary one afterwards.
+fn becomes_plain(volume: &mut Volume, file: FileReference) {
+    for size in [30_000, 10, 0, 5_000] {
+        let data = Random::new(size).bytes(size as usize);
+        volume.replace(file, &[], &data, NOW).unwrap();
+        assert!(volume.read(file, &[]).unwrap() == data);
+        let stat = volume.stat(file).unwrap();
+        assert_eq!((stat.streams.len(), stat.wof, stat.reparse_tag), (1, None, None));
+        assert!(!stat.streams[0].sparse && !stat.streams[0].compressed);
+        assert_eq!(stat.standard.attributes & (0x200 | 0x400 | 0x800), 0);
+        let entry = volume.entries(volume.root()).unwrap().into_iter().find(|e| e.reference == file).unwrap();
+        assert_eq!((entry.size, entry.attributes & 0xe00), (size, 0));
+        rig::assert_sound(volume, &format!("stored plainly, {size} bytes"));
+    }
+}
+
 #[test]
 fn holes_read_as_zero() {
     let content = Random::new(1).bytes(8 * 4096);
@@ -80,7 +96,9 @@ fn holes_read_as_zero() {
     let stat = volume.stat(file).unwrap();
     assert!(stat.streams[0].sparse && stat.streams[0].allocated == 4 * 4096);
     rig::assert_sound(&volume, "a sparse file");
-    assert_eq!(volume.replace(file, &[], b"x", NOW).unwrap_err().kind(), Kind::Unsupported);
+    volume.replace(file, &[], &expected, NOW).unwrap();
+    assert!(volume.stat(file).unwrap().streams[0].sparse, "equal content is not written");
+    becomes_plain(&mut volume, file);
     volume.remove(file, NOW).unwrap();
     rig::assert_sound(&volume, "a sparse file removed");
 }
@@ -109,7 +127,7 @@ fn compressed_units_that_are_plain_or_empty() {
     let n = volume.read_at(file, &[], 50_000, &mut part).unwrap();
     assert!(n == 100_000 && part[..] == expected[50_000..150_000]);
     rig::assert_sound(&volume, "a compressed file");
-    assert_eq!(volume.replace(file, &[], b"x", NOW).unwrap_err().kind(), Kind::Unsupported);
+    becomes_plain(&mut volume, file);
 }
 
 #[test]
@@ -206,8 +224,63 @@ fn wof_files() {
         let mut part = vec![0; 40_000];
         assert_eq!(volume.read_at(file, &[], 70_000, &mut part).unwrap(), 30_000);
         assert!(part[..30_000] == content[70_000..]);
-        assert_eq!(volume.replace(file, &[], b"x", NOW).unwrap_err().kind(), Kind::Unsupported);
+        volume.replace(file, &[], &content, NOW).unwrap();
+        assert_eq!(volume.stat(file).unwrap().wof, Some(how), "equal content is not written");
+        becomes_plain(&mut volume, file);
     }
+}
+
+/// An entry of `$Reparse:$R`: tag and file, no data.
+fn reparse_entry(file: u64) -> Vec<u8> {
+    let mut out = vec![0; 0x20];
+    set(&mut out, 0, 2, 0x1c);
+    set(&mut out, 8, 2, 0x20);
+    set(&mut out, 10, 2, 12);
+    set(&mut out, 16, 4, 0x8000_0017);
+    set(&mut out, 20, 8, file);
+    out
+}
+
+#[test]
+fn keys_of_reparse_points_go_with_them() {
+    for replace in [false, true] {
+        let (mut own, mut other) = (0, 0);
+        let made = with(&[0; 5000], &[("WofCompressedData", &[1; 5004])], |raw, file| {
+            raw.edit_attributes(file, |all| all.push(resident(0xc0, &wof_reparse(2, 0), 9)));
+            own = (file | u16_at(&raw.record(file), 0x10) << 48) as u64;
+            // Another entry, for a file that exists and sorts before.
+            other = 5 | 5 << 48;
+            let index = raw.by_name("$Reparse");
+            raw.edit_attributes(index, |all| {
+                let root = all.iter_mut().find(|a| u32_at(a, 0) == 0x90).unwrap();
+                let value = u16_at(root, 0x14);
+                root.truncate(value + 0x20);
+                [other, own].iter().for_each(|&f| root.extend(reparse_entry(f)));
+                root.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 2, 0, 0, 0]);
+                let used = (root.len() - value - 0x10) as u64;
+                set(root, value + 0x14, 4, used);
+                set(root, value + 0x18, 4, used);
+                set(root, 0x10, 4, used + 0x10);
+                let len = root.len() as u64;
+                set(root, 4, 4, len);
+            });
+        });
+        let Some((mut volume, file)) = made else { return };
+        rig::assert_sound(&volume, "with keys");
+        if replace {
+            volume.replace(file, &[], b"plain", NOW).unwrap();
+        } else {
+            volume.remove(file, NOW).unwrap();
+            // A key left behind would name a free record.
+            rig::assert_sound(&volume, "without the file");
+        }
+        assert_eq!(keys(&volume), [other]);
+    }
+}
+
+/// The files that `$Reparse:$R` names.
+fn keys(volume: &Volume) -> Vec<u64> {
+    volume.reparse_points().unwrap().into_iter().map(|(_, file)| file.0).collect()
 }
 
 #[test]
@@ -216,6 +289,8 @@ fn wof_files_that_cannot_be_read() {
         let Some((volume, file)) = wof_file(&[1; 50_000], 4096, provider, algorithm) else { return };
         assert_eq!(volume.stat(file).unwrap().wof, Some(how));
         assert_eq!(volume.read(file, &[]).unwrap_err().kind(), Kind::Unsupported);
+        let mut volume = volume;
+        assert_eq!(volume.replace(file, &[], b"x", NOW).unwrap_err().kind(), Kind::Unsupported);
     }
     // A table that says more than there is.
     let made = with(&[0; 50_000], &[("WofCompressedData", &[0xff; 30])], |raw, file| {
