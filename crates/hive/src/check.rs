@@ -6,15 +6,19 @@ use crate::hive::Hive;
 use crate::image::{BIN_HEADER, Image, bin_len, place};
 use crate::owners::CellSet;
 use reseal_dtyp::{Finding, Level};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Findings of one kind that are listed; the rest are counted in a last one.
 const MAX_OF_A_KIND: usize = 100;
 
 /// A check in progress.
-pub(crate) struct Check {
-    pub(crate) image: Image,
+pub(crate) struct Check<'a> {
+    pub(crate) image: Cow<'a, Image>,
     pub(crate) root: u32,
+    /// Only what edits touched is looked at: a reference is followed through the image's own table of cells, and what other
+    /// keys use is not known.
+    pub(crate) partial: bool,
     /// Cells that tile their hbin: starts, and which of them are allocated.
     starts: CellSet,
     allocated: CellSet,
@@ -55,7 +59,37 @@ impl Findings {
 impl Hive {
     /// Checks what [`Hive::to_bytes`] would give. See [`Hive::check_bytes`].
     pub fn check(&self) -> Vec<Finding> {
-        check(self.to_bytes())
+        let mut found = Findings::default();
+        self.check_sealed_base(&mut found);
+        check_image(Cow::Borrowed(&self.image), self.root, &[], found)
+    }
+
+    /// Checks what edits since opening touched, at a cost that follows the edits and not the hive: the base block, the
+    /// hbins that were written (their tiling), every touched key with its lists, names and values, and the ring of security
+    /// cells. What stood there before counts, too. [`Hive::check`] finds everything.
+    pub fn check_edits(&self) -> Vec<Finding> {
+        let mut found = Findings::default();
+        self.check_sealed_base(&mut found);
+        let sets = || CellSet::new(0);
+        let image = Cow::Borrowed(&self.image);
+        let mut check =
+            Check { image, root: self.root, partial: true, starts: sets(), allocated: sets(), used: sets(), found };
+        let page = LEN as u32;
+        let written = self.image.pages.iter().filter(|&&p| p > 0 && (p - 1) * page < self.image.size);
+        let bins: BTreeSet<u32> = written.map(|p| self.image.bin_start((p - 1) * page)).collect();
+        bins.into_iter().for_each(|bin| check.cells_of(bin));
+        check_tree::run_touched(&mut check, &self.touched);
+        check.found.finish()
+    }
+
+    /// The base block as it will be written.
+    fn check_sealed_base(&self, found: &mut Findings) {
+        let mut block = self.image.bytes[..LEN.min(self.image.bytes.len())].to_vec();
+        self.seal_block(&mut block);
+        match BaseBlock::read(&block) {
+            Some(base) => check_base(&base, self.image.bytes.len(), found),
+            None => found.add(Level::Damage, "base-block", "base block".into(), "it is too short".into()),
+        }
     }
 
     /// Checks every invariant of a hive file: base block, hbins, tiling of cells, free neighbours, leaked and doubly used
@@ -93,10 +127,15 @@ fn check(bytes: Vec<u8>) -> Vec<Finding> {
             }
         }
     }
-    let image = Image { bytes, bins, size, minor: base.minor, space: None, changed: false };
+    let image = Image { bytes, bins, size, minor: base.minor, space: None, changed: false, pages: BTreeSet::new() };
+    check_image(Cow::Owned(image), base.root, &broken, found)
+}
+
+fn check_image(image: Cow<'_, Image>, root: u32, broken: &[u32], found: Findings) -> Vec<Finding> {
+    let size = image.size;
     let sets = || CellSet::new(size);
-    let mut check = Check { image, root: base.root, starts: sets(), allocated: sets(), used: sets(), found };
-    check.cells(&broken);
+    let mut check = Check { image, root, partial: false, starts: sets(), allocated: sets(), used: sets(), found };
+    check.cells(broken);
     check_tree::run(&mut check);
     check.leaks();
     check.found.finish()
@@ -126,7 +165,7 @@ fn check_base(base: &BaseBlock, file_len: usize, found: &mut Findings) {
     }
 }
 
-impl Check {
+impl Check<'_> {
     pub(crate) fn add(&mut self, level: Level, id: &'static str, place: impl Into<String>, detail: impl Into<String>) {
         self.found.add(level, id, place.into(), detail.into());
     }
@@ -141,8 +180,8 @@ impl Check {
 
     /// Walks the cells of every hbin.
     fn cells(&mut self, broken: &[u32]) {
-        let bins = self.image.bins.clone();
-        for bin in bins {
+        for i in 0..self.image.bins.len() {
+            let bin = self.image.bins[i];
             if broken.binary_search(&bin).is_ok() {
                 continue;
             }
@@ -169,10 +208,14 @@ impl Check {
                 self.damage("cell-size", format!("cell at {:#x}", place(at)), detail);
                 return;
             }
-            self.starts.insert(at);
+            if !self.partial {
+                self.starts.insert(at);
+            }
             if raw < 0 {
-                self.allocated.insert(at);
-            } else if free_before {
+                if !self.partial {
+                    self.allocated.insert(at);
+                }
+            } else if free_before && !self.partial {
                 let detail = "two free cells side by side in one hbin";
                 self.inconsistent("free-neighbours", format!("cell at {:#x}", place(at)), detail);
             }
@@ -184,6 +227,20 @@ impl Check {
     /// Accounts for a reference. False, with a finding, unless it leads to an allocated cell that nothing else uses.
     pub(crate) fn take(&mut self, at: u32, what: &str) -> bool {
         let here = || format!("{what} at {:#x}", place(at));
+        if self.partial {
+            let start = self.image.space.as_ref().is_none_or(|space| space.is_start(at));
+            return match self.image.content(at, "cell") {
+                Ok(_) if start => true,
+                Ok(_) => {
+                    self.damage("cell-reference", here(), "no cell starts there");
+                    false
+                }
+                Err(e) => {
+                    self.damage("cell-reference", here(), e.to_string());
+                    false
+                }
+            };
+        }
         let contains = |set: &CellSet| at.is_multiple_of(8) && set.contains(at);
         if !contains(&self.starts) {
             self.damage("cell-reference", here(), "no cell starts there");

@@ -27,6 +27,7 @@ impl Hive {
     }
 
     pub(crate) fn touch(&mut self, key: u32) -> Result<()> {
+        self.touched.insert(key);
         match self.clock {
             Some(time) => self.image.put(key, nk::TIME, &time.0.to_le_bytes(), "nk"),
             None => Ok(()),
@@ -60,6 +61,7 @@ impl Hive {
         self.image.put_u32(at, nk::SK, security, "nk")?;
         self.image.retain_security(security, 1)?;
         self.image.insert_subkey(parent.0, at)?;
+        self.touched.insert(at);
         self.touch(parent.0)?;
         Ok(KeyId(at))
     }
@@ -118,6 +120,7 @@ impl Hive {
 
     /// Gives back one key's cells: values, lists, class name, its share of the descriptor, the key itself.
     fn free_key(&mut self, at: u32) -> Result<()> {
+        self.touched.remove(&at);
         let image = &mut self.image;
         for value in image.value_offsets(&image.key(at)?)? {
             let storage = image.storage(&image.value_cell(value)?)?;

@@ -9,6 +9,8 @@ use crate::name::{self, encode};
 use crate::security::sk;
 use crate::value::Value;
 use reseal_dtyp::{Error, FileTime, Kind, Result, utf16_lossy};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Keys nest at most this deep (Windows allows 512 levels).
 pub(crate) const MAX_DEPTH: usize = 512;
@@ -54,6 +56,10 @@ pub struct Hive {
     pub(crate) image: Image,
     pub(crate) root: u32,
     pub(crate) clock: Option<FileTime>,
+    /// Keys that edits touched.
+    pub(crate) touched: BTreeSet<u32>,
+    /// Length of the bytes that were opened; none for a new hive.
+    opened_len: Option<usize>,
     state: LoadState,
     /// The highest sequence number known, so that no stale log entry can continue the new one.
     sequence: u32,
@@ -74,6 +80,7 @@ impl Hive {
         let found = BaseBlock::read(&primary).filter(|_| primary.len() >= LEN).ok_or_else(|| {
             Error::damaged("base block", "", 0, format!("{} bytes, a base block has {LEN}", primary.len()))
         })?;
+        let opened_len = primary.len();
         let sequence = log::highest_sequence(&primary, logs);
         let (bytes, state) = match found.dirty() {
             None => (primary, LoadState::Clean),
@@ -89,7 +96,15 @@ impl Hive {
         base.admit(bytes.len())?;
         let image = Image::new(bytes, &base)?;
         image.key(base.root)?;
-        Ok(Hive { image, root: base.root, clock: None, state, sequence })
+        Ok(Hive {
+            image,
+            root: base.root,
+            clock: None,
+            touched: BTreeSet::new(),
+            opened_len: Some(opened_len),
+            state,
+            sequence,
+        })
     }
 
     /// An empty hive of version 1.`minor` (3 to 5) whose root key carries a descriptor.
@@ -107,7 +122,8 @@ impl Hive {
             put32(&mut bytes, offset, value);
         }
         bytes[at::TIME..at::TIME + 8].copy_from_slice(&time.0.to_le_bytes());
-        let mut image = Image { bytes, bins: Vec::new(), size: 0, minor, space: None, changed: true };
+        let mut image =
+            Image { bytes, bins: Vec::new(), size: 0, minor, space: None, changed: true, pages: BTreeSet::new() };
         let (name, compressed) = encode(&name::units(root_name));
         let root = image.allocate(nk::NAME + name.len())?;
         let flags = nk::ROOT | nk::NO_DELETE | if compressed { nk::COMPRESSED } else { 0 };
@@ -123,7 +139,15 @@ impl Hive {
         image.put_u32(root, nk::SK, security, "nk")?;
         image.put_u32(root, nk::PARENT, NIL, "nk")?;
         put32(&mut image.bytes, at::ROOT, root);
-        Ok(Hive { image, root, clock: None, state: LoadState::Clean, sequence: 0 })
+        Ok(Hive {
+            image,
+            root,
+            clock: None,
+            touched: BTreeSet::new(),
+            opened_len: None,
+            state: LoadState::Clean,
+            sequence: 0,
+        })
     }
 
     /// How the hive was found.
@@ -151,11 +175,35 @@ impl Hive {
         self.sealed(bytes)
     }
 
-    fn sealed(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        if self.is_changed() {
-            base_block::seal(&mut bytes, self.sequence.checked_add(1).unwrap_or(1));
+    /// The pages of 4 KiB that differ from what was opened, as (byte offset, content), ascending; the base block is one of
+    /// them. `None` when every page may differ: the hive was replayed, is new or has another length.
+    pub fn changed_pages(&self) -> Option<impl Iterator<Item = (u64, Cow<'_, [u8]>)>> {
+        if self.opened_len != Some(self.image.bytes.len()) || matches!(self.state, LoadState::Replayed { .. }) {
+            return None;
         }
+        let first = self.is_changed().then_some(0);
+        let pages = first.into_iter().chain(self.image.pages.iter().copied().filter(|&p| p > 0));
+        Some(pages.map(|p| {
+            let start = p as usize * LEN;
+            let page = &self.image.bytes[start..(start + LEN).min(self.image.bytes.len())];
+            let mut page = Cow::Borrowed(page);
+            if p == 0 {
+                self.seal_block(page.to_mut());
+            }
+            (start as u64, page)
+        }))
+    }
+
+    fn sealed(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        self.seal_block(&mut bytes);
         bytes
+    }
+
+    /// Writes sequence numbers and checksum of a changed hive into its base block.
+    pub(crate) fn seal_block(&self, block: &mut [u8]) {
+        if self.is_changed() {
+            base_block::seal(block, self.sequence.checked_add(1).unwrap_or(1));
+        }
     }
 
     /// Minor version of the format: 3 to 6.

@@ -5,6 +5,7 @@
 use crate::base_block::{BaseBlock, LEN, at as field, get16, get32, put32};
 use crate::space::Space;
 use reseal_dtyp::{Error, Kind, Result, View};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Length of an hbin's header.
@@ -25,6 +26,8 @@ pub(crate) struct Image {
     pub(crate) space: Option<Space>,
     /// Whether an edit was made.
     pub(crate) changed: bool,
+    /// Pages of 4 KiB of the file that edits wrote to.
+    pub(crate) pages: BTreeSet<u32>,
 }
 
 /// A cell's extent: content from `start` (file offset), and whether it is allocated.
@@ -50,7 +53,15 @@ impl Image {
             bins.push(at);
             at += len;
         }
-        let image = Image { bytes, bins, size: base.bins, minor: base.minor, space: None, changed: false };
+        let image = Image {
+            bytes,
+            bins,
+            size: base.bins,
+            minor: base.minor,
+            space: None,
+            changed: false,
+            pages: BTreeSet::new(),
+        };
         Ok(image)
     }
 
@@ -111,6 +122,7 @@ impl Image {
             return Err(Error::damaged(what, "cell", place(at), "does not refer to an allocated cell"));
         }
         self.changed = true;
+        self.mark(extent.start, extent.len);
         Ok(&mut self.bytes[extent.start..extent.start + extent.len])
     }
 
@@ -154,14 +166,21 @@ impl Image {
 
     /// Zeroes a range of the file. Counts as an edit.
     pub(crate) fn zero(&mut self, range: Range<usize>) {
-        if let Some(bytes) = self.bytes.get_mut(range) {
+        if let Some(bytes) = self.bytes.get_mut(range.clone()) {
             bytes.fill(0);
             self.changed = true;
+            self.mark(range.start, range.len());
         }
+    }
+
+    /// Remembers that a range of the file was written.
+    pub(crate) fn mark(&mut self, start: usize, len: usize) {
+        self.pages.extend((start / LEN) as u32..(start + len).div_ceil(LEN) as u32);
     }
 
     /// Names another root key in the base block.
     pub(crate) fn set_root(&mut self, at: u32) {
+        self.mark(0, LEN);
         put32(&mut self.bytes, field::ROOT, at);
     }
 
@@ -170,6 +189,7 @@ impl Image {
     }
 
     pub(crate) fn set_raw_size(&mut self, at: u32, size: i32) {
+        self.mark(LEN + at as usize, 4);
         put32(&mut self.bytes, LEN + at as usize, size as u32);
     }
 }

@@ -161,6 +161,7 @@ impl Hive {
         let owned = self.owners(&hits, true)?;
         self.image.open_space()?;
         let clock = self.clock.take();
+        self.touched.extend(owned.iter().map(|o| o.key.0));
         let result = self.rewrite_owned(map, &hits, &owned, &mut edits);
         self.clock = clock;
         result.map(|()| edits)

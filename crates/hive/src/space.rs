@@ -111,6 +111,7 @@ impl Image {
         let start = LEN + at as usize + 4;
         let (first, end) = (start.saturating_add(from), start + len as usize - 4);
         if first < end {
+            self.mark(first, end - first);
             self.bytes[first..end].fill(0);
         }
     }
@@ -133,6 +134,7 @@ impl Image {
         {
             space.mark(at + len, false);
             self.bytes[LEN + (at + len) as usize..][..4].fill(0);
+            self.pages.insert(1 + (at + len) / LEN as u32);
             len += more;
         }
         while let Some((&before, &more)) = space.by_start.range(bin..at).next_back()
@@ -141,6 +143,7 @@ impl Image {
             space.remove(before);
             space.mark(at, false);
             self.bytes[LEN + at as usize..][..4].fill(0);
+            self.pages.insert(1 + at / LEN as u32);
             (at, len) = (before, len + more);
         }
         space.insert(at, len);
@@ -165,6 +168,7 @@ impl Image {
         }
         let new = self.allocate(len)?;
         let (from, to) = (LEN + at as usize + 4, LEN + new as usize + 4);
+        self.mark(to, keep);
         self.bytes.copy_within(from..from + keep, to);
         self.free(at, what)?;
         Ok(new)
@@ -196,6 +200,8 @@ impl Image {
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
         }
+        self.mark(0, LEN);
+        self.mark(start, end - start);
         self.bytes[start..end].fill(0);
         self.bytes[start..start + 4].copy_from_slice(b"hbin");
         put32(&mut self.bytes, start + 4, bin);
