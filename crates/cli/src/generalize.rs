@@ -7,16 +7,15 @@ use anyhow::{Context, Result, bail};
 use reseal::{FileTime, Image, Inputs, Options, SidChoice, StepSelection};
 
 pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
-    let options = match options(args) {
-        Ok(options) => options,
-        Err(e) if e.is::<reseal::Error>() => return Err(e),
-        Err(e) => {
+    let (options, inputs) = match (options(args), inputs(args)) {
+        (Ok(options), Ok(inputs)) => (options, inputs),
+        (Err(e), _) | (_, Err(e)) if e.is::<reseal::Error>() || e.is::<std::io::Error>() => return Err(e),
+        (Err(e), _) | (_, Err(e)) => {
             render::note(&format!("error: {e:#}"));
             return Ok(Exit::Usage);
         }
     };
     options.check()?;
-    let inputs = inputs(args)?;
     let image = Image::open(&args.image)?;
     let progress = Progress::new(args.progress);
     let planned = reseal::plan(image, &options, &inputs, &progress)?;
@@ -29,7 +28,12 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
                 render::json(&report)?;
             } else {
                 render::out(&render::plan(&report.plan, true));
-                render::out(&format!("{}: {} bytes written over a {}\n", report.output.display(), report.written_bytes, report.method));
+                render::out(&format!(
+                    "{}: {} bytes written over a {}\n",
+                    report.output.display(),
+                    report.written_bytes,
+                    report.method
+                ));
             }
             if report.plan.sid.as_ref().is_some_and(|sid| sid.shared_by_copies) {
                 render::note(
@@ -62,7 +66,10 @@ fn options(args: &Generalize) -> Result<Options> {
         Some("defer") => bail!("--sid defer is not available yet; use random, keep or S-1-5-21-a-b-c"),
         Some(text) => Some(SidChoice::Given(text.parse().with_context(|| format!("--sid {text}"))?)),
     };
-    let unattend = args.unattend.as_ref().map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())));
+    let unattend = args
+        .unattend
+        .as_ref()
+        .map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())));
     Ok(Options {
         sid,
         computer_name: args.computer_name.clone(),
@@ -76,7 +83,8 @@ fn options(args: &Generalize) -> Result<Options> {
 
 fn inputs(args: &Generalize) -> Result<Inputs> {
     let now = match &args.time {
-        Some(text) => FileTime::parse(text).with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z"))?,
+        Some(text) => FileTime::parse(text)
+            .with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z"))?,
         None => {
             let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             FileTime::from_unix(since.as_secs() as i64)

@@ -68,7 +68,10 @@ fn open(target: &HiveTarget) -> Result<HiveAccess> {
 
 fn listing(listing: &KeyListing) -> String {
     let mut text = format!("[{}]\n", listing.key);
-    listing.values.iter().for_each(|v| text += &format!("  {:24} {:12} {}\n", format!("\"{}\"", v.name), v.type_name, v.shown));
+    listing
+        .values
+        .iter()
+        .for_each(|v| text += &format!("  {:24} {:12} {}\n", format!("\"{}\"", v.name), v.type_name, v.shown));
     listing.subkeys.iter().for_each(|name| text += &format!("  {name}\\\n"));
     text
 }
@@ -86,7 +89,7 @@ pub(crate) fn hive(command: Hive) -> Result<Exit> {
         Hive::Get { target, key, name, json } => {
             let value = open(&target)?.get(&key, &name)?;
             if json {
-                render::json(&value)?;
+                render::json(&serde_json::json!({ "schema": "reseal.value/1", "value": value }))?;
             } else {
                 render::out(&format!("{}\n", value.shown));
             }
@@ -118,7 +121,13 @@ fn report(findings: &[reseal::ShownFinding], strict: bool, json: bool) -> Result
 }
 
 fn entry_line(entry: &FsEntry) -> String {
-    let kind = if entry.directory { "d" } else if entry.reparse { "l" } else { "-" };
+    let kind = if entry.directory {
+        "d"
+    } else if entry.reparse {
+        "l"
+    } else {
+        "-"
+    };
     format!("{kind} {:>14} {} {}\n", entry.size, entry.modified, entry.path)
 }
 

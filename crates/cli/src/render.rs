@@ -69,19 +69,30 @@ fn or_dash(text: Option<&str>) -> &str {
 }
 
 pub(crate) fn inspection(i: &Inspection) -> String {
-    let mut s = format!("{}: {}, {} bytes, disk of {} bytes, {}\n", i.image, i.format, i.file_bytes, i.disk_bytes, i.scheme);
+    let mut s =
+        format!("{}: {}, {} bytes, disk of {} bytes, {}\n", i.image, i.format, i.file_bytes, i.disk_bytes, i.scheme);
     for p in &i.partitions {
         let detail = match (&p.ntfs, &p.error) {
-            (Some(v), _) => format!("NTFS {} \"{}\", clusters of {} bytes, log {}", v.version, v.label, v.cluster_bytes, v.log),
+            (Some(v), _) => {
+                format!("NTFS {} \"{}\", clusters of {} bytes, log {}", v.version, v.label, v.cluster_bytes, v.log)
+            }
             (None, Some(e)) => format!("{}: {e}", p.content),
             (None, None) => p.content.to_owned(),
         };
-        s += &format!("  partition {}: {} bytes at {}, {} {}\n    {detail}\n", p.number, p.bytes, p.offset, p.ty, p.name);
+        s += &format!(
+            "  partition {}: {} bytes at {}, {} {}\n    {detail}\n",
+            p.number, p.bytes, p.offset, p.ty, p.name
+        );
     }
     for (n, w) in i.installations.iter().enumerate() {
         let f = &w.facts;
         s += &format!("installation {} on {}:\n", n + 1, w.partition);
-        let product = [f.product.name.as_deref(), f.product.version.as_deref(), f.product.build.as_deref(), f.product.architecture.as_deref()];
+        let product = [
+            f.product.name.as_deref(),
+            f.product.version.as_deref(),
+            f.product.build.as_deref(),
+            f.product.architecture.as_deref(),
+        ];
         s += &format!("  Windows        {}\n", product.into_iter().flatten().collect::<Vec<_>>().join(" "));
         s += &format!("  computer name  {}\n", or_dash(f.computer_name.as_deref()));
         s += &format!("  machine SID    {}\n", f.machine_sid.map_or("-".to_owned(), |sid| sid.to_string()));
@@ -90,7 +101,12 @@ pub(crate) fn inspection(i: &Inspection) -> String {
         let state = if w.sealed { "sealed to OOBE" } else { or_dash(f.setup.image_state.as_deref()) };
         s += &format!("  state          {state}\n  files          {}\n", w.files);
         for u in &f.users {
-            let words = [(u.enabled, "enabled"), (!u.enabled, "disabled"), (u.administrator, "administrator"), (u.has_password, "password")];
+            let words = [
+                (u.enabled, "enabled"),
+                (!u.enabled, "disabled"),
+                (u.administrator, "administrator"),
+                (u.has_password, "password"),
+            ];
             let words: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
             s += &format!("  user {:5}     {} ({})\n", u.rid, u.name, words.join(", "));
         }

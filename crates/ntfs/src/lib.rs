@@ -30,6 +30,7 @@ mod inherit;
 mod log_file;
 mod make_room;
 mod names_edit;
+mod overwrite;
 mod plain;
 mod record;
 mod record_edit;

@@ -44,14 +44,19 @@ fn volume(image: &Image) -> Result<Volume> {
     if ntfs.is_empty() {
         return Err(Error::new(Kind::NotFound, "the image has no NTFS volume"));
     }
-    image.one_windows(None).map(|w| w.tree.volume).map_err(|e| e.hint("the image has several NTFS volumes: name one with IMAGE#pN"))
+    image
+        .one_windows(None)
+        .map(|w| w.tree.volume)
+        .map_err(|e| e.hint("the image has several NTFS volumes: name one with IMAGE#pN"))
 }
 
 /// Splits `path:stream`; a drive letter is no stream.
 fn find(volume: &Volume, path: &str) -> Result<(FileReference, Vec<u16>)> {
     let path = path.strip_prefix("C:").or_else(|| path.strip_prefix("c:")).unwrap_or(path);
     let (file, stream) = path.split_once(':').unwrap_or((path, ""));
-    let found = volume.resolve(file)?.ok_or_else(|| Error::new(Kind::NotFound, format!("`{file}` does not exist on the volume")))?;
+    let found = volume
+        .resolve(file)?
+        .ok_or_else(|| Error::new(Kind::NotFound, format!("`{file}` does not exist on the volume")))?;
     Ok((found, stream.encode_utf16().collect()))
 }
 
@@ -175,7 +180,16 @@ pub struct ShownValue {
 
 impl From<&Value> for ShownValue {
     fn from(v: &Value) -> ShownValue {
-        let names = ["REG_NONE", "REG_SZ", "REG_EXPAND_SZ", "REG_BINARY", "REG_DWORD", "REG_DWORD_BIG_ENDIAN", "REG_LINK", "REG_MULTI_SZ"];
+        let names = [
+            "REG_NONE",
+            "REG_SZ",
+            "REG_EXPAND_SZ",
+            "REG_BINARY",
+            "REG_DWORD",
+            "REG_DWORD_BIG_ENDIAN",
+            "REG_LINK",
+            "REG_MULTI_SZ",
+        ];
         let type_name = match v.ty {
             types::QWORD => "REG_QWORD".to_owned(),
             ty => names.get(ty as usize).map_or_else(|| format!("type {ty:#x}"), |name| (*name).to_owned()),
@@ -216,19 +230,27 @@ impl HiveAccess {
     }
 
     fn open_file(path: &Path) -> Result<HiveAccess> {
-        let read = |path: &Path| std::fs::read(path).map_err(|e| reseal_dtyp::Error::io(format!("cannot read {}", path.display()), e));
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|e| reseal_dtyp::Error::io(format!("cannot read {}", path.display()), e))
+        };
         let primary = read(path)?;
         if !primary.starts_with(b"regf") {
-            return Err(Error::new(Kind::Usage, "the file is no registry hive").hint("for a hive in an image add `--hive SYSTEM`"));
+            return Err(Error::new(Kind::Usage, "the file is no registry hive")
+                .hint("for a hive in an image add `--hive SYSTEM`"));
         }
         let beside = |suffix: &str| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(suffix);
             path.with_file_name(name)
         };
-        let logs: Vec<Vec<u8>> = [".LOG", ".LOG1", ".LOG2"].iter().map(|s| beside(s)).filter(|p| p.exists()).map(|p| read(&p)).collect::<Result<_, _>>()?;
+        let logs: Vec<Vec<u8>> = [".LOG", ".LOG1", ".LOG2"]
+            .iter()
+            .map(|s| beside(s))
+            .filter(|p| p.exists())
+            .map(|p| read(&p))
+            .collect::<Result<_, _>>()?;
         let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
-        let hive = Hive::open(&primary, &logs, Recover::Replay)?;
+        let hive = open_strict(primary, &logs)?;
         Ok(HiveAccess { hive, source: Source::File, subject: path.display().to_string() })
     }
 
@@ -239,7 +261,9 @@ impl HiveAccess {
         let path = machine.map_or_else(|| hive.to_owned(), |m| format!(r"Windows\System32\config\{}", m.file_name()));
         let root = tree.root();
         let dyn_tree: &dyn Tree = &*tree;
-        let node = dyn_tree.resolve(root, &path)?.ok_or_else(|| Error::new(Kind::NotFound, format!("`{path}` does not exist on the volume")))?;
+        let node = dyn_tree
+            .resolve(root, &path)?
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("`{path}` does not exist on the volume")))?;
         let primary = tree.read(node)?;
         let mut logs = Vec::new();
         for suffix in [".LOG", ".LOG1", ".LOG2"] {
@@ -247,13 +271,15 @@ impl HiveAccess {
         }
         let bytes: Vec<Vec<u8>> = logs.iter().map(|log| tree.read(*log)).collect::<Result<_, _>>()?;
         let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-        let hive = Hive::open(&primary, &bytes, Recover::Replay)?;
+        let hive = open_strict(primary, &bytes)?;
         Ok(HiveAccess { hive, source: Source::Image { image, tree, node, logs }, subject: path })
     }
 
     fn key(&self, path: &str) -> Result<KeyId> {
         let found = self.hive.key(path).within(&self.subject)?;
-        found.ok_or_else(|| Error::new(Kind::NotFound, format!("the key `{path}` does not exist")).subject(self.subject.clone()))
+        found.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("the key `{path}` does not exist")).subject(self.subject.clone())
+        })
     }
 
     /// A key, or with `recursive` the key and all below it.
@@ -265,7 +291,12 @@ impl HiveAccess {
                 let children = self.hive.subkeys(key)?;
                 let names = children.iter().map(|c| Ok(utf16_lossy(&self.hive.name(*c)?))).collect::<Result<_>>()?;
                 let values = self.hive.values(key)?.iter().map(ShownValue::from).collect();
-                out.push(KeyListing { key: self.hive.path(key)?, modified: self.hive.timestamp(key)?.to_iso(), values, subkeys: names });
+                out.push(KeyListing {
+                    key: self.hive.path(key)?,
+                    modified: self.hive.timestamp(key)?.to_iso(),
+                    values,
+                    subkeys: names,
+                });
                 if recursive {
                     queue.extend(children.into_iter().rev());
                 }
@@ -278,7 +309,9 @@ impl HiveAccess {
     /// One value.
     pub fn get(&self, path: &str, name: &str) -> Result<ShownValue> {
         let value = self.hive.value(self.key(path)?, name).within(&self.subject)?;
-        let missing = || Error::new(Kind::NotFound, format!("the key `{path}` has no value `{name}`")).subject(self.subject.clone());
+        let missing = || {
+            Error::new(Kind::NotFound, format!("the key `{path}` has no value `{name}`")).subject(self.subject.clone())
+        };
         value.as_ref().map(ShownValue::from).ok_or_else(missing)
     }
 
@@ -309,7 +342,9 @@ impl HiveAccess {
     pub fn save(self, out: &Path) -> Result<()> {
         let damage = self.hive.check().into_iter().find(|f| f.level > reseal_dtyp::Level::Note);
         if let Some(first) = damage {
-            return Err(Error::new(Kind::Damaged, format!("the hive does not pass its check: {first}")).subject(self.subject));
+            return Err(
+                Error::new(Kind::Damaged, format!("the hive does not pass its check: {first}")).subject(self.subject)
+            );
         }
         let bytes = self.hive.to_bytes();
         match self.source {
@@ -340,18 +375,32 @@ impl HiveAccess {
     }
 }
 
+/// A dirty hive whose logs do not cover it is damaged input here: what it says may be stale.
+fn open_strict(primary: Vec<u8>, logs: &[&[u8]]) -> Result<Hive> {
+    Hive::open_vec(primary, logs, Recover::Replay).map_err(|e| match e.kind() {
+        reseal_dtyp::Kind::Conflict => Error::new(Kind::Damaged, e.to_string())
+            .hint("boot the image once and shut it down fully, or supply the hive's logs"),
+        _ => e.into(),
+    })
+}
+
 fn parse_data(text: &str) -> Result<(u32, Vec<u8>)> {
     let bad = || {
-        Error::new(Kind::Usage, format!("`{text}` is no typed data")).hint("write sz:text, expand:text, multi:a|b, dword:1, qword:1, hex:0a0b or hex(7):0a0b")
+        Error::new(Kind::Usage, format!("`{text}` is no typed data"))
+            .hint("write sz:text, expand:text, multi:a|b, dword:1, qword:1, hex:0a0b or hex(7):0a0b")
     };
     let (kind, rest) = text.split_once(':').ok_or_else(bad)?;
     let sz = |text: &str| [utf16le(text), vec![0, 0]].concat();
     let hex = || -> Result<Vec<u8>> {
         let digits: Vec<u8> = rest.bytes().filter(|b| *b != b',' && *b != b' ').collect();
-        let pair = |p: &[u8]| std::str::from_utf8(p).ok().filter(|p| p.len() == 2).and_then(|p| u8::from_str_radix(p, 16).ok());
+        let pair = |p: &[u8]| {
+            std::str::from_utf8(p).ok().filter(|p| p.len() == 2).and_then(|p| u8::from_str_radix(p, 16).ok())
+        };
         digits.chunks(2).map(|p| pair(p).ok_or_else(bad)).collect()
     };
-    let number = || rest.strip_prefix("0x").map_or_else(|| rest.parse().ok(), |h| u64::from_str_radix(h, 16).ok()).ok_or_else(bad);
+    let number = || {
+        rest.strip_prefix("0x").map_or_else(|| rest.parse().ok(), |h| u64::from_str_radix(h, 16).ok()).ok_or_else(bad)
+    };
     Ok(match kind {
         "sz" => (types::SZ, sz(rest)),
         "expand" => (types::EXPAND_SZ, sz(rest)),

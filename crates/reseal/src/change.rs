@@ -39,6 +39,13 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// A file by its path from the volume's root, written with a leading backslash.
+    pub(crate) fn file(path: &str) -> Target {
+        Target::File { path: format!(r"\{}", path.trim_start_matches('\\')) }
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

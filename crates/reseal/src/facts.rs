@@ -2,9 +2,9 @@
 
 use crate::error::{Result, Within};
 use crate::hives::HiveSet;
+use crate::lsa;
 use crate::sam::{self, User};
 use crate::scope::MachineHive;
-use crate::lsa;
 use reseal_dtyp::DomainSid;
 use reseal_hive::{Hive, Value};
 use serde::Serialize;
@@ -243,7 +243,10 @@ pub(crate) fn control_sets(hive: &Hive) -> reseal_dtyp::Result<Vec<String>> {
     for key in hive.subkeys(hive.root())? {
         let name = reseal_dtyp::utf16_lossy(&hive.name(key)?);
         let digits = name.get(10..).unwrap_or_default();
-        if name.get(..10).is_some_and(|p| p.eq_ignore_ascii_case("ControlSet")) && digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()) {
+        if name.get(..10).is_some_and(|p| p.eq_ignore_ascii_case("ControlSet"))
+            && digits.len() == 3
+            && digits.bytes().all(|b| b.is_ascii_digit())
+        {
             names.push(name);
         }
     }

@@ -67,7 +67,12 @@ fn volume(subject: &Subject<'_>, out: &mut Vec<Refusal>) -> Result<()> {
         let len = subject.tree.read_at(node, 0, &mut head)?;
         // The first four bytes tell: HIBR means that a session is stored, WAKE or zeros that it is not.
         if len < 4 || head.eq_ignore_ascii_case(b"HIBR") {
-            out.push(Refusal::new("hibernated", r"\hiberfil.sys", "Windows is hibernated or was shut down with fast startup", SHUTDOWN));
+            out.push(Refusal::new(
+                "hibernated",
+                r"\hiberfil.sys",
+                "Windows is hibernated or was shut down with fast startup",
+                SHUTDOWN,
+            ));
         }
     }
     for entry in subject.tree.entries_of(root, "System Volume Information")? {
@@ -80,8 +85,16 @@ fn volume(subject: &Subject<'_>, out: &mut Vec<Refusal>) -> Result<()> {
         }
     }
     if subject.survey.encrypted > 0 {
-        let reason = format!("{} files are encrypted with EFS: a new machine SID makes them unreadable for local users", subject.survey.encrypted);
-        out.push(Refusal::new("efs", place, reason, r"in Windows run `cipher /u /n` to list them and `cipher /d` to decrypt"));
+        let reason = format!(
+            "{} files are encrypted with EFS: a new machine SID makes them unreadable for local users",
+            subject.survey.encrypted
+        );
+        out.push(Refusal::new(
+            "efs",
+            place,
+            reason,
+            r"in Windows run `cipher /u /n` to list them and `cipher /d` to decrypt",
+        ));
     }
     Ok(())
 }
@@ -98,7 +111,12 @@ fn hives(subject: &Subject<'_>, out: &mut Vec<Refusal>) -> Result<()> {
         if let Some(file) = subject.hives.machine(which)
             && sam::has_open_transaction(&file.hive, key)?
         {
-            out.push(Refusal::new("open-transaction", &file.path, format!("{key} holds an unfinished transaction"), SHUTDOWN));
+            out.push(Refusal::new(
+                "open-transaction",
+                &file.path,
+                format!("{key} holds an unfinished transaction"),
+                SHUTDOWN,
+            ));
         }
     }
     Ok(())
@@ -107,7 +125,12 @@ fn hives(subject: &Subject<'_>, out: &mut Vec<Refusal>) -> Result<()> {
 fn membership(facts: &Facts, out: &mut Vec<Refusal>) {
     if facts.is_domain_controller() {
         let hint = "demote it first: `Uninstall-ADDSDomainController`";
-        out.push(Refusal::new("domain-controller", "SYSTEM", "the machine is a domain controller: its SID is its domain's", hint));
+        out.push(Refusal::new(
+            "domain-controller",
+            "SYSTEM",
+            "the machine is a domain controller: its SID is its domain's",
+            hint,
+        ));
     } else if let Some(sid) = &facts.domain_sid {
         let name = facts.domain.as_deref().unwrap_or("?");
         let reason = format!("the machine is a member of the domain {name} ({sid})");
@@ -116,11 +139,21 @@ fn membership(facts: &Facts, out: &mut Vec<Refusal>) {
     }
     if facts.entra_joined {
         let hint = "in Windows run `dsregcmd /leave`";
-        out.push(Refusal::new("entra-joined", "SYSTEM", "the machine is joined to Entra ID: every copy would claim one device", hint));
+        out.push(Refusal::new(
+            "entra-joined",
+            "SYSTEM",
+            "the machine is joined to Entra ID: every copy would claim one device",
+            hint,
+        ));
     }
     if !facts.roles.is_empty() {
         let reason = format!("the server has roles that do not bear generalizing: {}", facts.roles.join(", "));
-        out.push(Refusal::new("role", "SYSTEM", reason, "remove the role before sealing and install it on each machine"));
+        out.push(Refusal::new(
+            "role",
+            "SYSTEM",
+            reason,
+            "remove the role before sealing and install it on each machine",
+        ));
     }
 }
 
@@ -131,7 +164,12 @@ fn servicing(subject: &Subject<'_>, out: &mut Vec<Refusal>) -> Result<()> {
     }
     if !pending.is_empty() {
         let reason = format!("servicing waits for a boot: {}", pending.join(", "));
-        out.push(Refusal::new("pending-servicing", "Windows", reason, "boot the image until Windows Update has finished, then shut it down"));
+        out.push(Refusal::new(
+            "pending-servicing",
+            "Windows",
+            reason,
+            "boot the image until Windows Update has finished, then shut it down",
+        ));
     }
     if subject.facts.setup.is_half_way() {
         let setup = &subject.facts.setup;
@@ -142,7 +180,12 @@ fn servicing(subject: &Subject<'_>, out: &mut Vec<Refusal>) -> Result<()> {
             setup.setup_type,
             setup.command_line
         );
-        out.push(Refusal::new("pending-servicing", "SYSTEM", reason, "boot the image until setup has finished, then shut it down"));
+        out.push(Refusal::new(
+            "pending-servicing",
+            "SYSTEM",
+            reason,
+            "boot the image until setup has finished, then shut it down",
+        ));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::tree::{NodeId, Tree};
 use rayon::prelude::*;
 use reseal_dtyp::{FileTime, Finding, Level};
 use reseal_hive::{Hive, LoadState, Recover};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Log suffixes of a hive: the old single log and the two of Windows Vista and later.
@@ -99,17 +100,31 @@ impl HiveSet {
     }
 
     /// Puts edited hives back, one by one in file-reference order, and empties their logs. Returns how many.
-    pub(crate) fn store(&mut self, tree: &mut dyn Tree, now: FileTime) -> Result<usize> {
+    pub(crate) fn store(&self, tree: &mut dyn Tree, now: FileTime) -> Result<usize> {
         let mut stored = 0;
-        for file in self.files.iter_mut().filter(|file| file.edited) {
-            let bytes = file.hive.to_bytes();
-            tree.replace(file.node, &bytes, now).within(&file.path)?;
+        for file in self.files.iter().filter(|file| file.edited) {
+            file.store(tree, now).within(&file.path)?;
             for (node, log) in file.logs.iter().filter(|(_, log)| log.iter().any(|b| *b != 0)) {
                 tree.replace(*node, &vec![0; log.len()], now).within(&file.path)?;
             }
             stored += 1;
         }
         Ok(stored)
+    }
+
+    /// Reads every written hive again, in another view of the tree: what was changed must read back, and the hive must be
+    /// one that loads without logs.
+    pub(crate) fn read_back(&self, tree: &dyn Tree) -> Result<()> {
+        self.files.par_iter().filter(|file| file.edited).try_for_each(|file| match file.reads_back(tree) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let hint = "this is a defect of reseal; nothing was written";
+                Err(crate::Error::new(Kind::Internal, "the hive reads back differently")
+                    .subject(file.path.clone())
+                    .hint(hint))
+            }
+            Err(e) => Err(e).within(&file.path),
+        })
     }
 
     /// Checks every edited hive before it is put back: nothing is worse than it was, and nothing is damaged. What other tools
@@ -131,24 +146,60 @@ fn by_rule(findings: &[Finding]) -> BTreeMap<(Level, &'static str), usize> {
 }
 
 impl HiveFile {
+    /// Only pages that differ are written, where the file allows it.
+    fn store(&self, tree: &mut dyn Tree, now: FileTime) -> reseal_dtyp::Result<()> {
+        if let Some(pages) = self.hive.changed_pages() {
+            let pages: Vec<(u64, Cow<'_, [u8]>)> = pages.collect();
+            let pieces: Vec<(u64, &[u8])> = pages.iter().map(|(at, bytes)| (*at, bytes.as_ref())).collect();
+            if tree.overwrite(self.node, &pieces, now)? {
+                return Ok(());
+            }
+        }
+        tree.replace(self.node, &self.hive.to_bytes(), now)
+    }
+
+    fn reads_back(&self, tree: &dyn Tree) -> reseal_dtyp::Result<bool> {
+        let Some(pages) = self.hive.changed_pages() else {
+            return Ok(tree.read(self.node)? == self.hive.to_bytes());
+        };
+        let mut back = [0; 4096];
+        for (at, page) in pages {
+            let n = tree.read_at(self.node, at, &mut back[..page.len()])?;
+            if back[..n] != *page {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What edits touched is checked; only when something is wrong there, the whole hive is, before and after.
     fn self_check(&self, tree: &dyn Tree) -> Result<Vec<Finding>> {
-        let after = self.hive.check();
-        let rules = by_rule(&after);
-        if rules.is_empty() {
+        if by_rule(&self.hive.check_edits()).is_empty() {
             return Ok(Vec::new());
         }
+        let after = self.hive.check();
+        let rules = by_rule(&after);
         let before = by_rule(&self.original(tree)?.check());
         let worse = |rule: &(Level, &'static str)| rules[rule] > before.get(rule).copied().unwrap_or(0);
         let refused = |finding: &&Finding| finding.level == Level::Damage || worse(&(finding.level, finding.id));
         if let Some(first) = after.iter().filter(|f| f.level > Level::Note).find(refused) {
             let known = before.contains_key(&(first.level, first.id));
-            let hint = if known { "the hive was damaged before: boot the image once, or restore the hive" } else { "this is a defect of reseal" };
+            let hint = if known {
+                "the hive was damaged before: boot the image once, or restore the hive"
+            } else {
+                "this is a defect of reseal"
+            };
             return Err(crate::Error::new(Kind::Damaged, format!("the hive does not pass its check: {first}"))
                 .subject(self.path.clone())
                 .hint(format!("{hint}; nothing was written; `reseal hive check` lists all findings")));
         }
         let finding = |((level, id), count): (&(Level, &'static str), &usize)| {
-            Finding::new(*level, id, &self.path, format!("{count} times, and so before: left by another tool, nothing is lost"))
+            Finding::new(
+                *level,
+                id,
+                &self.path,
+                format!("{count} times, and so before: left by another tool, nothing is lost"),
+            )
         };
         Ok(rules.iter().map(finding).collect())
     }
@@ -156,9 +207,7 @@ impl HiveFile {
     /// The hive as it was, read again: edits live in memory until they are stored.
     fn original(&self, tree: &dyn Tree) -> Result<Hive> {
         let logs: Vec<&[u8]> = self.log_bytes().collect();
-        let primary = tree.read(self.node).within(&self.path)?;
-        let how = if matches!(self.hive.state(), LoadState::Unrecovered { .. }) { Recover::AsIs } else { Recover::Replay };
-        Hive::open(&primary, &logs, how).within(&self.path)
+        Hive::open_vec(tree.read(self.node).within(&self.path)?, &logs, Recover::AsIs).within(&self.path)
     }
 }
 
@@ -175,17 +224,30 @@ fn find_candidates(tree: &dyn Tree, root: NodeId, prefix: &str, is_main: bool, o
                 continue;
             }
             let in_config = path.eq_ignore_ascii_case(r"Windows\System32\config");
-            let machine = MachineHive::ALL.into_iter().find(|m| is_main && in_config && m.file_name().eq_ignore_ascii_case(&name));
-            out.push(Candidate { path: format!(r"{prefix}\{path}\{name}"), node: entry.node, folder, name: entry.name, machine });
+            let machine = MachineHive::ALL
+                .into_iter()
+                .find(|m| is_main && in_config && m.file_name().eq_ignore_ascii_case(&name));
+            out.push(Candidate {
+                path: format!(r"{prefix}\{path}\{name}"),
+                node: entry.node,
+                folder,
+                name: entry.name,
+                machine,
+            });
         }
         Ok(())
     };
-    let any = |name: &str| ![".log", ".log1", ".log2", ".blf", ".regtrans-ms", ".evt"].iter().any(|s| name.ends_with(s));
+    let any =
+        |name: &str| ![".log", ".log1", ".log2", ".blf", ".regtrans-ms", ".evt"].iter().any(|s| name.ends_with(s));
     add_folder(r"Windows\System32\config", &any)?;
     add_folder(r"Windows\System32\config\RegBack", &any)?;
     add_folder(r"Windows\AppCompat\Programs", &|name| name.ends_with(".hve"))?;
     let user = |name: &str| matches!(name, "ntuser.dat" | "ntuser.man");
-    for profile in [r"Windows\System32\config\systemprofile", r"Windows\ServiceProfiles\LocalService", r"Windows\ServiceProfiles\NetworkService"] {
+    for profile in [
+        r"Windows\System32\config\systemprofile",
+        r"Windows\ServiceProfiles\LocalService",
+        r"Windows\ServiceProfiles\NetworkService",
+    ] {
         add_folder(profile, &user)?;
         add_folder(&format!(r"{profile}\AppData\Local\Microsoft\Windows"), &|name| name == "usrclass.dat")?;
     }
@@ -226,12 +288,10 @@ fn load(tree: &dyn Tree, candidate: Candidate) -> Result<Option<(HiveFile, Optio
         }
     }
     let log_bytes: Vec<&[u8]> = logs.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-    let (hive, dirty) = match Hive::open(&primary, &log_bytes, Recover::Replay) {
-        Ok(hive) => (hive, None),
-        Err(e) if e.kind() == reseal_dtyp::Kind::Conflict => {
-            (Hive::open(&primary, &log_bytes, Recover::AsIs).within(&path)?, Some(e.to_string()))
-        }
-        Err(e) => return Err(e).within(&path),
+    let hive = Hive::open_vec(primary, &log_bytes, Recover::AsIs).within(&path)?;
+    let dirty = match hive.state() {
+        LoadState::Unrecovered { why } => Some(why.clone()),
+        _ => None,
     };
     Ok(Some((HiveFile { path, node, machine, hive, logs, edited: false }, dirty)))
 }

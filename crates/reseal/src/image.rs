@@ -29,7 +29,9 @@ fn selector(text: &str) -> Result<(PathBuf, Option<u32>)> {
     if !Path::new(text).exists()
         && let Some((path, part)) = text.rsplit_once("#p")
     {
-        let number = part.parse().map_err(|_| Error::new(Kind::Usage, format!("`#p{part}` names no partition: a number is needed, as in disk.vhdx#p3")))?;
+        let number = part.parse().map_err(|_| {
+            Error::new(Kind::Usage, format!("`#p{part}` names no partition: a number is needed, as in disk.vhdx#p3"))
+        })?;
         return Ok((PathBuf::from(path), Some(number)));
     }
     Ok((PathBuf::from(text), None))
@@ -46,7 +48,8 @@ impl Image {
                 && !table.partitions.iter().any(|p| p.number == number)
             {
                 let have: Vec<String> = table.partitions.iter().map(|p| p.number.to_string()).collect();
-                return Err(Error::new(Kind::NotFound, format!("there is no partition {number}")).hint(format!("there are: {}", have.join(", "))));
+                return Err(Error::new(Kind::NotFound, format!("there is no partition {number}"))
+                    .hint(format!("there are: {}", have.join(", "))));
             }
             Ok(Image { disk, table, selected })
         };
@@ -118,10 +121,17 @@ impl Image {
             (0, _) => Err(self.no_windows()?),
             (1, None) => Ok(found.remove(0)),
             (_, Some(n)) if (1..=count).contains(&n) => Ok(found.remove(n - 1)),
-            (_, Some(n)) => Err(Error::new(Kind::NotFound, format!("there is no installation {n}; the image has {count}"))),
+            (_, Some(n)) => {
+                Err(Error::new(Kind::NotFound, format!("there is no installation {n}; the image has {count}")))
+            }
             (_, None) => {
-                let list: Vec<String> = found.iter().enumerate().map(|(i, w)| format!("{} on {}", i + 1, w.state.place)).collect();
-                Err(Error::new(Kind::Usage, format!("the image has {count} Windows installations: {}", list.join(", "))).hint("choose one with `--installation N` or `IMAGE#pN`"))
+                let list: Vec<String> =
+                    found.iter().enumerate().map(|(i, w)| format!("{} on {}", i + 1, w.state.place)).collect();
+                Err(Error::new(
+                    Kind::Usage,
+                    format!("the image has {count} Windows installations: {}", list.join(", ")),
+                )
+                .hint("choose one with `--installation N` or `IMAGE#pN`"))
             }
         }
     }
@@ -134,13 +144,22 @@ impl Image {
             };
             match self.probe(partition)? {
                 Probe::BitLocker => {
-                    return Ok(refusal("bitlocker", "the volume is encrypted with BitLocker", "in Windows run `manage-bde -off C:` and wait until it is decrypted"));
+                    return Ok(refusal(
+                        "bitlocker",
+                        "the volume is encrypted with BitLocker",
+                        "in Windows run `manage-bde -off C:` and wait until it is decrypted",
+                    ));
                 }
-                Probe::ReFs => return Ok(refusal("refs", "the volume is ReFS, which is not handled", "install Windows on NTFS")),
+                Probe::ReFs => {
+                    return Ok(refusal("refs", "the volume is ReFS, which is not handled", "install Windows on NTFS"));
+                }
                 _ => {}
             }
         }
-        Ok(Error::new(Kind::NotFound, format!("no Windows installation was found on {} partitions", self.partitions().count()))
-            .hint("`reseal inspect IMAGE` shows what the image holds"))
+        Ok(Error::new(
+            Kind::NotFound,
+            format!("no Windows installation was found on {} partitions", self.partitions().count()),
+        )
+        .hint("`reseal inspect IMAGE` shows what the image holds"))
     }
 }

@@ -1,12 +1,12 @@
 //! `inspect`: what an image holds, and what guards would say.
 
+use crate::Facts;
 use crate::error::{Result, Within};
 use crate::generalize::ShownFinding;
 use crate::guards::{self, Refusal, Subject};
 use crate::hives::HiveSet;
 use crate::image::Image;
 use crate::tree::Tree;
-use crate::Facts;
 use reseal_disk::{PartitionType, Scheme};
 use reseal_ntfs::Probe;
 use serde::Serialize;

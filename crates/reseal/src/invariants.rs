@@ -42,7 +42,12 @@ fn accounts(sam: &Hive, security: Option<&Hive>, out: &mut Vec<Finding>) -> Resu
     for sid in sam::user_sids(sam)? {
         if sid.domain() != Some(machine) {
             let rid = sid.rid().unwrap_or_default();
-            add(out, "sid-disagrees", format!(r"SAM\Domains\Account\Users\{rid:08X}"), "the user's own SID is of another machine");
+            add(
+                out,
+                "sid-disagrees",
+                format!(r"SAM\Domains\Account\Users\{rid:08X}"),
+                "the user's own SID is of another machine",
+            );
         }
     }
     alias_members(sam, machine, out)?;
@@ -72,7 +77,12 @@ fn alias_members(sam: &Hive, machine: DomainSid, out: &mut Vec<Finding>) -> Resu
         }
     }
     for rid in listed.symmetric_difference(&twins) {
-        add(out, "alias-twin-missing", r"SAM\Domains\*\Aliases", format!("account {rid}: a group lists it and Members does not, or the reverse"));
+        add(
+            out,
+            "alias-twin-missing",
+            r"SAM\Domains\*\Aliases",
+            format!("account {rid}: a group lists it and Members does not, or the reverse"),
+        );
     }
     Ok(())
 }
@@ -98,7 +108,12 @@ fn profiles(software: &Hive, tree: &dyn Tree, machine: DomainSid, out: &mut Vec<
         if let Some(below) = folder.strip_prefix("C:").or_else(|| folder.strip_prefix("%SystemDrive%"))
             && tree.resolve(tree.root(), below)?.is_none()
         {
-            add(out, "profile-folder-missing", &place, format!("the folder {folder} does not exist: setup would restart for ever"));
+            add(
+                out,
+                "profile-folder-missing",
+                &place,
+                format!("the folder {folder} does not exist: setup would restart for ever"),
+            );
         }
     }
     Ok(())
@@ -120,7 +135,12 @@ fn control_sets(system: &Hive, out: &mut Vec<Finding>) -> Result<()> {
     let current = facts::number(system, "Select", "Current")?.map(|n| format!("ControlSet{n:03}"));
     match (&current, sets.first()) {
         (Some(current), Some(first)) if current.eq_ignore_ascii_case(first) => {}
-        _ => add(out, "control-set-missing", r"SYSTEM\Select", format!("the current control set {current:?} does not exist")),
+        _ => add(
+            out,
+            "control-set-missing",
+            r"SYSTEM\Select",
+            format!("the current control set {current:?} does not exist"),
+        ),
     }
     Ok(())
 }

@@ -71,13 +71,14 @@ impl Tree for NtfsTree {
     }
 
     fn path(&self, node: NodeId) -> Result<String> {
-        self.volume.path_of(file(node))
+        Ok(self.volume.path_of(file(node))?.replace('/', "\\"))
     }
 
     fn survey(&self, machine: Option<DomainSid>) -> Result<Survey> {
         let needle = machine.map(|sid| utf16le(&sid.to_string()));
         let finder = needle.as_ref().map(Finder::new);
-        let named = |bytes: &[u8]| finder.as_ref().is_some_and(|f| bytes.len() >= f.needle().len() && f.find(bytes).is_some());
+        let named =
+            |bytes: &[u8]| finder.as_ref().is_some_and(|f| bytes.len() >= f.needle().len() && f.find(bytes).is_some());
         let parts = self.volume.scan(Survey::default, |survey, scanned| {
             // Damage is the preflight's to report.
             let Scanned::Record(record) = scanned else { return };
@@ -104,7 +105,18 @@ impl Tree for NtfsTree {
         self.volume.replace(file(node), &[], data, now)
     }
 
-    fn create_file(&mut self, folder: NodeId, name: &str, data: &[u8], new: NewSecurity<'_>, now: FileTime) -> Result<NodeId> {
+    fn overwrite(&mut self, node: NodeId, pieces: &[(u64, &[u8])], now: FileTime) -> Result<bool> {
+        self.volume.overwrite(file(node), &[], pieces, now)
+    }
+
+    fn create_file(
+        &mut self,
+        folder: NodeId,
+        name: &str,
+        data: &[u8],
+        new: NewSecurity<'_>,
+        now: FileTime,
+    ) -> Result<NodeId> {
         Ok(NodeId(self.volume.create_file(file(folder), name, data, security(new), now)?.0))
     }
 

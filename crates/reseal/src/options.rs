@@ -45,7 +45,8 @@ impl StepSelection {
                 continue;
             }
             let id = all.iter().find(|id| **id == name).copied().ok_or_else(|| {
-                Error::new(Kind::Usage, format!("there is no step `{name}`")).hint(format!("the steps are: {}", all.join(", ")))
+                Error::new(Kind::Usage, format!("there is no step `{name}`"))
+                    .hint(format!("the steps are: {}", all.join(", ")))
             })?;
             chosen.retain(|have| *have != id);
             if !remove {
@@ -53,7 +54,8 @@ impl StepSelection {
             }
         }
         if chosen.is_empty() {
-            return Err(Error::new(Kind::Usage, format!("`{text}` selects no step")).hint(format!("the steps are: {}", all.join(", "))));
+            return Err(Error::new(Kind::Usage, format!("`{text}` selects no step"))
+                .hint(format!("the steps are: {}", all.join(", "))));
         }
         Ok(StepSelection(chosen))
     }
@@ -103,7 +105,9 @@ impl Options {
         for id in &self.allow {
             if !ALLOWABLE_GUARDS.contains(&id.as_str()) {
                 let hint = format!("guards that can be allowed: {}", ALLOWABLE_GUARDS.join(", "));
-                return Err(Error::new(Kind::Usage, format!("the guard `{id}` does not exist or cannot be allowed")).hint(hint));
+                return Err(
+                    Error::new(Kind::Usage, format!("the guard `{id}` does not exist or cannot be allowed")).hint(hint)
+                );
             }
         }
         self.computer_name.as_deref().map_or(Ok(()), check_computer_name)

@@ -33,7 +33,9 @@ fn account_key(hive: &Hive, below: &str) -> Result<reseal_hive::KeyId> {
 
 fn value(hive: &Hive, key: reseal_hive::KeyId, name: &str) -> Result<Vec<u8>> {
     let found = hive.value(key, name)?;
-    found.map(|v| v.data).ok_or_else(|| Error::not_found(format!("the value {name} of {} is missing", hive.path(key).unwrap_or_default())))
+    found.map(|v| v.data).ok_or_else(|| {
+        Error::not_found(format!("the value {name} of {} is missing", hive.path(key).unwrap_or_default()))
+    })
 }
 
 /// One variable-length field of a `V` value.

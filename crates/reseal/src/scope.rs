@@ -18,7 +18,8 @@ pub enum MachineHive {
 
 impl MachineHive {
     /// All four.
-    pub const ALL: [MachineHive; 4] = [MachineHive::System, MachineHive::Software, MachineHive::Sam, MachineHive::Security];
+    pub const ALL: [MachineHive; 4] =
+        [MachineHive::System, MachineHive::Software, MachineHive::Sam, MachineHive::Security];
 
     /// File name below `Windows\System32\config`.
     pub fn file_name(self) -> &'static str {

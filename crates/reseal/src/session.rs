@@ -87,9 +87,12 @@ impl Session<'_> {
     /// Sets a DWORD that exists; one of another size is left and reported, since its meaning is not known.
     pub(crate) fn set_existing_u32(&mut self, which: MachineHive, key: &str, name: &str, number: u32) -> Result<bool> {
         match self.value(which, key, name)? {
-            Some(value) if value.data.len() == 4 => self.set(which, key, name, value.ty, &number.to_le_bytes()).map(|()| true),
+            Some(value) if value.data.len() == 4 => {
+                self.set(which, key, name, value.ty, &number.to_le_bytes()).map(|()| true)
+            }
             Some(value) => {
-                let detail = format!("{} bytes of type {}, a DWORD was expected: left as it is", value.data.len(), value.ty);
+                let detail =
+                    format!("{} bytes of type {}, a DWORD was expected: left as it is", value.data.len(), value.ty);
                 self.find(Level::Note, "value-unexpected", &format!(r"{}\{key} {name}", which.file_name()), detail);
                 Ok(false)
             }
@@ -141,13 +144,21 @@ impl Session<'_> {
     }
 
     /// Runs an edit on a hive, after the scope allowed it. Returns the hive's path.
-    fn edit(&mut self, which: MachineHive, key: &str, edit: impl FnOnce(&mut Hive) -> reseal_dtyp::Result<()>) -> Result<String> {
+    fn edit(
+        &mut self,
+        which: MachineHive,
+        key: &str,
+        edit: impl FnOnce(&mut Hive) -> reseal_dtyp::Result<()>,
+    ) -> Result<String> {
         if !self.spec.writes.iter().any(|scope| scope.covers_key(which, key)) {
             return Err(self.outside(&format!(r"{}\{key}", which.file_name())));
         }
         let id = self.spec.id;
         let file: &mut HiveFile = self.hives.machine_mut(which).ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("step {id} needs the hive {}, which the installation lacks", which.file_name()))
+            Error::new(
+                Kind::NotFound,
+                format!("step {id} needs the hive {}, which the installation lacks", which.file_name()),
+            )
         })?;
         edit(&mut file.hive).within(key).map_err(|e| e.subject(file.path.clone()))?;
         file.edited = true;
@@ -165,7 +176,8 @@ impl Session<'_> {
         let (folder, name) = path.rsplit_once('\\').unwrap_or(("", path));
         let root = self.tree.root();
         let folder_node = self.tree.resolve(root, folder).within(folder)?;
-        let folder_node = folder_node.ok_or_else(|| Error::new(Kind::NotFound, format!("the folder {folder} is missing")))?;
+        let folder_node =
+            folder_node.ok_or_else(|| Error::new(Kind::NotFound, format!("the folder {folder} is missing")))?;
         let units: Vec<u16> = name.encode_utf16().collect();
         let now = self.inputs.now();
         let existing = self.tree.lookup(folder_node, &units).within(path)?;
@@ -196,7 +208,7 @@ impl Session<'_> {
                 Some(show_file(&old))
             }
         };
-        self.record(Target::File { path: path.to_owned() }, before, Some(show_file(data)));
+        self.record(Target::file(path), before, Some(show_file(data)));
         Ok(())
     }
 
@@ -211,7 +223,7 @@ impl Session<'_> {
         self.allow_file(path)?;
         let size = self.tree.size(node).within(path)?;
         self.tree.remove(node, self.inputs.now()).within(path)?;
-        self.record(Target::File { path: path.to_owned() }, Some(format!("file of {size} bytes")), None);
+        self.record(Target::file(path), Some(format!("file of {size} bytes")), None);
         Ok(())
     }
 
@@ -268,5 +280,9 @@ fn show(which: MachineHive, name: &str, value: &Value) -> String {
 }
 
 fn show_file(data: &[u8]) -> String {
-    if data.is_empty() { "empty file".to_owned() } else { format!("file of {} bytes, sha256 {}…", data.len(), digest(data)) }
+    if data.is_empty() {
+        "empty file".to_owned()
+    } else {
+        format!("file of {} bytes, sha256 {}…", data.len(), digest(data))
+    }
 }

@@ -88,8 +88,18 @@ pub trait Tree: Send + Sync {
 
     /// Replaces the content of the unnamed stream.
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()>;
+    /// Writes pieces (byte offset, bytes) over a file's content where it lies; its length stays. `false`, with nothing
+    /// written, when the tree stores the file in a way that does not allow it: then [`Tree::replace`] serves.
+    fn overwrite(&mut self, node: NodeId, pieces: &[(u64, &[u8])], now: FileTime) -> Result<bool>;
     /// Makes a file.
-    fn create_file(&mut self, folder: NodeId, name: &str, data: &[u8], security: NewSecurity<'_>, now: FileTime) -> Result<NodeId>;
+    fn create_file(
+        &mut self,
+        folder: NodeId,
+        name: &str,
+        data: &[u8],
+        security: NewSecurity<'_>,
+        now: FileTime,
+    ) -> Result<NodeId>;
     /// Makes a folder.
     fn create_dir(&mut self, folder: NodeId, name: &str, security: NewSecurity<'_>, now: FileTime) -> Result<NodeId>;
     /// Removes a file with all its names, or an empty folder.

@@ -33,7 +33,8 @@ pub(crate) fn compose(user: Option<&[u8]>, computer_name: Option<&str>, architec
         None => minimal(),
     };
     let map = read(&text)?;
-    let mut edits: Vec<(std::ops::Range<usize>, String)> = map.processed.iter().map(|r| (r.clone(), String::new())).collect();
+    let mut edits: Vec<(std::ops::Range<usize>, String)> =
+        map.processed.iter().map(|r| (r.clone(), String::new())).collect();
     if let Some(name) = computer_name {
         edits.extend(name_edit(&map, name, architecture)?);
     }
@@ -84,7 +85,10 @@ fn read(text: &str) -> Result<Map> {
                 map.processed.extend(processed(text, before, after));
                 let local = String::from_utf8_lossy(element.local_name().as_ref()).into_owned();
                 if path.is_empty() && (map.root_seen || local != "unattend") {
-                    return Err(bad(before as u64, format!("<{local}> is not the root of an answer file (<unattend>)")));
+                    return Err(bad(
+                        before as u64,
+                        format!("<{local}> is not the root of an answer file (<unattend>)"),
+                    ));
                 }
                 map.root_seen = true;
                 path.push(match local.as_str() {
@@ -149,7 +153,8 @@ fn name_edit(map: &Map, name: &str, architecture: &str) -> Result<Option<(std::o
             Some((at..at, format!("  <settings pass=\"specialize\">\r\n{component}  </settings>\r\n")))
         }
         (None, None, None, None) => {
-            return Err(Error::new(Kind::Usage, "the answer file's root is an empty element").hint("write <unattend …></unattend>"));
+            return Err(Error::new(Kind::Usage, "the answer file's root is an empty element")
+                .hint("write <unattend …></unattend>"));
         }
     })
 }
@@ -167,15 +172,26 @@ mod tests {
     #[test]
     fn a_name_without_a_file_makes_one() {
         let out = text(None, Some("WEB-01")).unwrap();
-        assert!(out.contains("<settings pass=\"specialize\">") && out.contains("<ComputerName>WEB-01</ComputerName>"), "{out}");
+        assert!(
+            out.contains("<settings pass=\"specialize\">") && out.contains("<ComputerName>WEB-01</ComputerName>"),
+            "{out}"
+        );
         assert_eq!(text(Some(&out), Some("WEB-01")).unwrap(), out, "a second time changes nothing");
     }
 
     #[test]
     fn a_name_goes_into_what_is_there() {
-        let pass = format!("{HEAD}<settings pass=\"specialize\">\n<component name=\"X\"/></settings><settings pass=\"oobeSystem\"></settings></unattend>");
-        assert!(text(Some(&pass), Some("A")).unwrap().contains("<component name=\"X\"/>    <component name=\"Microsoft-Windows-Shell-Setup\""));
-        let component = format!("{HEAD}<settings pass=\"specialize\"><component name=\"{SHELL_SETUP}\"><A/></component></settings></unattend>");
+        let pass = format!(
+            "{HEAD}<settings pass=\"specialize\">\n<component name=\"X\"/></settings><settings pass=\"oobeSystem\"></settings></unattend>"
+        );
+        assert!(
+            text(Some(&pass), Some("A"))
+                .unwrap()
+                .contains("<component name=\"X\"/>    <component name=\"Microsoft-Windows-Shell-Setup\"")
+        );
+        let component = format!(
+            "{HEAD}<settings pass=\"specialize\"><component name=\"{SHELL_SETUP}\"><A/></component></settings></unattend>"
+        );
         assert!(text(Some(&component), Some("B1")).unwrap().contains("<A/>  <ComputerName>B1</ComputerName>"));
         for placeholder in ["*", ""] {
             let star = component.replace("<A/>", &format!("<ComputerName>{placeholder}</ComputerName>"));
@@ -191,8 +207,15 @@ mod tests {
     fn a_used_file_is_made_new_and_bad_ones_are_refused() {
         let used = format!("{HEAD}<settings pass=\"specialize\" wasPassProcessed=\"true\"></settings></unattend>");
         assert_eq!(text(Some(&used), None).unwrap(), used.replace(" wasPassProcessed=\"true\"", ""));
-        let wide = [vec![0xff, 0xfe], reseal_dtyp::utf16le(&format!("<?xml version=\"1.0\" encoding=\"utf-16\"?>{HEAD}</unattend>"))].concat();
-        assert_eq!(compose(Some(&wide), None, "amd64").unwrap(), format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>{HEAD}</unattend>").into_bytes());
+        let wide = [
+            vec![0xff, 0xfe],
+            reseal_dtyp::utf16le(&format!("<?xml version=\"1.0\" encoding=\"utf-16\"?>{HEAD}</unattend>")),
+        ]
+        .concat();
+        assert_eq!(
+            compose(Some(&wide), None, "amd64").unwrap(),
+            format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>{HEAD}</unattend>").into_bytes()
+        );
         for bad in ["", "<unattend>", "<other></other>", "<unattend></other>", "no xml", "<unattend><a></unattend>"] {
             assert_eq!(text(Some(bad), None).unwrap_err().kind(), Kind::Usage, "{bad}");
         }

@@ -103,7 +103,11 @@ impl Search {
             }
             for found in finder.find_overlapping_iter(bytes) {
                 let pattern = &patterns[found.pattern().as_usize()];
-                let next = if pattern.form == "utf16" && bytes.get(found.end() + 1) != Some(&0) { None } else { bytes.get(found.end()) };
+                let next = if pattern.form == "utf16" && bytes.get(found.end() + 1) != Some(&0) {
+                    None
+                } else {
+                    bytes.get(found.end())
+                };
                 if !(pattern.digits && next.is_some_and(u8::is_ascii_digit)) {
                     hit(found.start(), pattern);
                 }
@@ -170,9 +174,17 @@ fn installation(tree: &NtfsTree, states: &mut Vec<String>) -> Result<Vec<Finding
     findings.extend(hives.dirty.iter().map(|d| Finding::new(Level::Inconsistent, "hive-dirty", &d.path, &d.why)));
     // Before sealing, and in an image of mixed origin, a profile may lack its folder: known, and not made by sealing.
     let broken = invariants::broken(&hives, tree)?;
-    findings.extend(broken.into_iter().map(|f| Finding { level: if f.id.starts_with("profile-") { Level::Note } else { f.level }, ..f }));
+    findings.extend(
+        broken
+            .into_iter()
+            .map(|f| Finding { level: if f.id.starts_with("profile-") { Level::Note } else { f.level }, ..f }),
+    );
     let facts = Facts::read(&hives)?;
-    let state = if facts.setup.is_sealed() { "sealed to OOBE".to_owned() } else { facts.setup.image_state.unwrap_or_else(|| "unknown".to_owned()) };
+    let state = if facts.setup.is_sealed() {
+        "sealed to OOBE".to_owned()
+    } else {
+        facts.setup.image_state.unwrap_or_else(|| "unknown".to_owned())
+    };
     states.push(state);
     Ok(findings)
 }
@@ -180,11 +192,16 @@ fn installation(tree: &NtfsTree, states: &mut Vec<String>) -> Result<Vec<Finding
 fn traces(tree: &NtfsTree, search: &Search, out: &mut Verification) -> Result<()> {
     // (stream region or volume offset) of each hit, gathered from all threads.
     let on_medium: Mutex<BTreeSet<(u64, usize, &'static str)>> = Mutex::default();
-    let in_streams: Mutex<BTreeSet<(reseal_ntfs::FileReference, Vec<u16>, u64, usize, &'static str)>> = Mutex::default();
+    let in_streams: Mutex<BTreeSet<(reseal_ntfs::FileReference, Vec<u16>, u64, usize, &'static str)>> =
+        Mutex::default();
     let visit = |place: &SweepPlace, bytes: &[u8]| {
         search.find(bytes, |at, pattern| match place {
             SweepPlace::Medium { offset } => {
-                on_medium.lock().unwrap_or_else(|e| e.into_inner()).insert((offset + at as u64, pattern.of, pattern.form));
+                on_medium.lock().unwrap_or_else(|e| e.into_inner()).insert((
+                    offset + at as u64,
+                    pattern.of,
+                    pattern.form,
+                ));
             }
             SweepPlace::Stream { file, name, offset } => {
                 let key = (*file, name.clone(), offset + at as u64, pattern.of, pattern.form);
@@ -214,7 +231,12 @@ fn traces(tree: &NtfsTree, search: &Search, out: &mut Verification) -> Result<()
     for (region, of, form, _) in hits {
         *counts.entry((of, form, region)).or_default() += 1;
     }
-    let trace = |((of, form, region), count): ((usize, &'static str, String), u64)| Trace { of: search.names[of].clone(), form, region, count };
+    let trace = |((of, form, region), count): ((usize, &'static str, String), u64)| Trace {
+        of: search.names[of].clone(),
+        form,
+        region,
+        count,
+    };
     out.traces.extend(counts.into_iter().map(trace));
     Ok(())
 }
@@ -233,7 +255,12 @@ fn hive_hits(tree: &NtfsTree, search: &Search) -> Result<Hits> {
                 search.find(&value.data, |at, pattern| {
                     let seam = at.next_multiple_of(BIG_DATA_SEGMENT);
                     if at % BIG_DATA_SEGMENT != 0 && seam < at + pattern.len {
-                        let region = format!("{}: {} {}", file.path, file.hive.path(key).unwrap_or_default(), value.name_lossy());
+                        let region = format!(
+                            "{}: {} {}",
+                            file.path,
+                            file.hive.path(key).unwrap_or_default(),
+                            value.name_lossy()
+                        );
                         hits.insert((region, pattern.of, pattern.form, at as u64));
                     }
                 });
@@ -244,7 +271,7 @@ fn hive_hits(tree: &NtfsTree, search: &Search) -> Result<Hits> {
 }
 
 fn stream_name(volume: &Volume, file: reseal_ntfs::FileReference, name: &[u16]) -> String {
-    let path = volume.path_of(file).unwrap_or_else(|_| format!("file {file}"));
+    let path = volume.path_of(file).map_or_else(|_| format!("file {file}"), |path| path.replace('/', "\\"));
     if name.is_empty() { path } else { format!("{path}:{}", reseal_dtyp::utf16_lossy(name)) }
 }
 
@@ -253,7 +280,10 @@ fn owner_name(volume: &Volume, owner: &ByteOwner) -> String {
         ByteOwner::Free => "free space".to_owned(),
         ByteOwner::Record(number) => {
             let path = volume.reference_of(*number).and_then(|file| volume.path_of(file));
-            format!("file record {number} ({})", path.unwrap_or_else(|_| "not in use".to_owned()))
+            format!(
+                "file record {number} ({})",
+                path.map_or_else(|_| "not in use".to_owned(), |path| path.replace('/', "\\"))
+            )
         }
         ByteOwner::File { file, kind, name } => {
             let stream = stream_name(volume, *file, name);

@@ -64,7 +64,7 @@ fn make_folder(session: &mut Session<'_>) -> Result<()> {
     let windows = windows.ok_or_else(|| Error::new(Kind::NotFound, "the folder Windows is missing"))?;
     let now = session.inputs.now();
     session.tree.create_dir(windows, "Panther", NewSecurity::SameAs(windows), now).within(PANTHER)?;
-    session.record(crate::Target::File { path: PANTHER.to_owned() }, None, Some("folder".to_owned()));
+    session.record(crate::Target::file(PANTHER), None, Some("folder".to_owned()));
     Ok(())
 }
 
@@ -72,7 +72,12 @@ fn make_folder(session: &mut Session<'_>) -> Result<()> {
 fn report_others(session: &mut Session<'_>) -> Result<()> {
     for path in ["Autounattend.xml", r"Windows\System32\Sysprep\Unattend.xml"] {
         if session.tree.resolve(session.tree.root(), path)?.is_some() {
-            session.find(Level::Note, "other-answer-file", path, "Windows uses it for passes that no preferred answer file has");
+            session.find(
+                Level::Note,
+                "other-answer-file",
+                path,
+                "Windows uses it for passes that no preferred answer file has",
+            );
         }
     }
     Ok(())

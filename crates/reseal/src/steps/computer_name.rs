@@ -38,7 +38,12 @@ impl Step for ComputerName {
         let netbios = name.to_ascii_uppercase();
         for set in session.facts.control_sets.clone() {
             for key in ["ComputerName", "ActiveComputerName"] {
-                session.set_existing_text(System, &format!(r"{set}\Control\ComputerName\{key}"), "ComputerName", &netbios)?;
+                session.set_existing_text(
+                    System,
+                    &format!(r"{set}\Control\ComputerName\{key}"),
+                    "ComputerName",
+                    &netbios,
+                )?;
             }
             let parameters = format!(r"{set}\Services\Tcpip\Parameters");
             for value in ["Hostname", "NV Hostname"] {

@@ -32,7 +32,13 @@ static SPEC: Spec = Spec {
             two machines that share one are taken for one machine by servers. Specialize assigns a new MachineGuid. The \
             random generator's stored seed keeps its state bytes and gets 64 new random bytes.",
     phase: "identity",
-    mirrors: &["capisp.dll CryptoSysPrep_Clean", "wuaueng.dll GeneralizeForImaging", "sqmapi.dll", "tcpipcfg.dll", "srvsvc.dll"],
+    mirrors: &[
+        "capisp.dll CryptoSysPrep_Clean",
+        "wuaueng.dll GeneralizeForImaging",
+        "sqmapi.dll",
+        "tcpipcfg.dll",
+        "srvsvc.dll",
+    ],
     evidence: Evidence::Inferred,
     unproven: "that specialize makes MachineGuid only if it is absent; the meaning of the seed's first 12 bytes",
     writes: &[
@@ -72,7 +78,8 @@ impl Step for MachineIds {
             if value.data.len() == SEED_LEN {
                 let sid = session.facts.machine_sid.map(|sid| sid.to_string()).unwrap_or_default();
                 let mut data = value.data;
-                data[SEED_STATE_LEN..].copy_from_slice(&session.inputs.stream(&[b"rng-seed", sid.as_bytes()]).bytes::<64>());
+                data[SEED_STATE_LEN..]
+                    .copy_from_slice(&session.inputs.stream(&[b"rng-seed", sid.as_bytes()]).bytes::<64>());
                 session.set(System, RNG, "Seed", value.ty, &data)?;
             } else {
                 let detail = format!("{} bytes, {SEED_LEN} were expected: left as it is", value.data.len());

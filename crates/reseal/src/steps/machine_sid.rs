@@ -62,7 +62,9 @@ impl Step for MachineSid {
                 .hint("an image whose accounts are made at first boot needs no new SID: use `--steps default,-machine-sid`"));
         };
         let choice = match session.options.sid {
-            None if session.facts.setup.is_sealed() => return Ok(Some("already sealed: the SID was drawn then".to_owned())),
+            None if session.facts.setup.is_sealed() => {
+                return Ok(Some("already sealed: the SID was drawn then".to_owned()));
+            }
             None => SidChoice::Random,
             Some(choice) => choice,
         };
@@ -88,7 +90,8 @@ impl Step for MachineSid {
             session.find(Level::Note, "dpapi-keys-lost", user, detail);
         }
         let (old, new) = (old.to_string(), new.to_string());
-        *session.sid = Some(SidOutcome { old, new, shared_by_copies: true, in_hives, descriptors, names, users_losing_keys });
+        *session.sid =
+            Some(SidOutcome { old, new, shared_by_copies: true, in_hives, descriptors, names, users_losing_keys });
         Ok(None)
     }
 }
@@ -139,7 +142,9 @@ fn refuse_if_present(session: &Session<'_>, new: DomainSid) -> Result<()> {
     let in_hive = session.hives.files.par_iter().find_any(|file| !file.hive.residue(&probe).is_empty());
     let place = match in_hive {
         Some(file) => Some(file.path.clone()),
-        None => session.tree.descriptors()?.iter().any(|sd| probe.is_in(sd)).then(|| "a security descriptor".to_owned()),
+        None => {
+            session.tree.descriptors()?.iter().any(|sd| probe.is_in(sd)).then(|| "a security descriptor".to_owned())
+        }
     };
     match place {
         None => Ok(()),
@@ -172,13 +177,23 @@ fn hives(session: &mut Session<'_>, map: &SidMap) -> Result<[usize; 3]> {
         if edits.any() {
             let after = format!(
                 "{} SIDs ({} descriptors, {} values, {} value names, {} keys renamed, {} erased in free space)",
-                hits.total(), edits.descriptors, edits.values, edits.value_names, edits.key_names, edits.erased
+                hits.total(),
+                edits.descriptors,
+                edits.values,
+                edits.value_names,
+                edits.key_names,
+                edits.erased
             );
             session.record(Target::HiveSids { hive: path.clone() }, None, Some(after));
         }
         for place in &edits.left_places {
             let detail = format!("text of another length inside a value that is no text: left ({:?})", place.value);
-            session.find(Level::Inconsistent, "sid-left", &format!("{path} {}", place.key.as_deref().unwrap_or_default()), detail);
+            session.find(
+                Level::Inconsistent,
+                "sid-left",
+                &format!("{path} {}", place.key.as_deref().unwrap_or_default()),
+                detail,
+            );
         }
     }
     Ok(totals)
@@ -201,7 +216,7 @@ fn names(session: &mut Session<'_>, map: &SidMap) -> Result<usize> {
         let path = session.tree.path(node)?;
         renamed += session.tree.rename_sids(node, map, session.inputs.now()).within(&path)?;
         let after = session.tree.path(node)?;
-        session.record(Target::File { path: path.clone() }, Some(path), Some(after));
+        session.record(Target::file(&path), Some(path), Some(after));
     }
     Ok(renamed)
 }

@@ -51,7 +51,10 @@ fn other_letter(session: &Session<'_>) -> Result<Option<String>> {
     let other = |path: &str| {
         let path = path.trim_start_matches(r"\??\");
         let letter = path.as_bytes();
-        letter.len() >= 2 && letter[1] == b':' && letter[0].is_ascii_alphabetic() && !letter[0].eq_ignore_ascii_case(&b'C')
+        letter.len() >= 2
+            && letter[1] == b':'
+            && letter[0].is_ascii_alphabetic()
+            && !letter[0].eq_ignore_ascii_case(&b'C')
     };
     if let Some(hive) = session.hive(Software) {
         let root = facts::text(hive, r"Microsoft\Windows NT\CurrentVersion", "SystemRoot")?;

@@ -40,7 +40,9 @@ impl Step for SetupState {
         for name in ["SystemSetupInProgress", "SetupType", "CmdLine"] {
             if session.value(System, "Setup", name)?.is_none() {
                 let detail = format!(r"SYSTEM\Setup has no value {name}: Windows could not boot to OOBE");
-                return Err(Error::new(Kind::Damaged, detail).hint("the SYSTEM hive is not that of an installed Windows"));
+                return Err(
+                    Error::new(Kind::Damaged, detail).hint("the SYSTEM hive is not that of an installed Windows")
+                );
             }
         }
         session.set_existing_u32(System, "Setup", "SystemSetupInProgress", 1)?;
@@ -57,12 +59,16 @@ impl Step for SetupState {
         session.delete_key(System, r"Setup\Status\SysprepStatus")?;
         // A request of setupcl besides a SID that was written or kept would be a second writer of one SID.
         if session.facts.setup.pending_request > 0 && !session.facts.setup.is_sealed() {
-            let detail = format!("{} values waited for setupcl in an image that was not sealed: removed", session.facts.setup.pending_request);
+            let detail = format!(
+                "{} values waited for setupcl in an image that was not sealed: removed",
+                session.facts.setup.pending_request
+            );
             session.find(Level::Note, "pending-request", r"SYSTEM\Setup\SetupCl\PendingRequest", detail);
         }
         session.clear_values(System, r"Setup\SetupCl\PendingRequest")?;
         if !session.facts.setup.is_sealed() {
-            let tag: Vec<u8> = [clone_tag(session.inputs.now()), String::new()].iter().flat_map(|s| crate::session::sz(s)).collect();
+            let tag: Vec<u8> =
+                [clone_tag(session.inputs.now()), String::new()].iter().flat_map(|s| crate::session::sz(s)).collect();
             session.set_existing(System, "Setup", "CloneTag", &tag)?;
         }
         let state = r"Microsoft\Windows\CurrentVersion\Setup\State";
@@ -140,7 +146,10 @@ mod tests {
         assert_eq!(new, format!("[State]\r\nImageState=\"{SEALED_TO_OOBE}\"\r\nOther=1\r\n").into_bytes());
         let wide = [vec![0xff, 0xfe], reseal_dtyp::utf16le("[State]\nImageState=\"X\"\n")].concat();
         let new = replace_image_state(&wide).unwrap();
-        assert_eq!(new, [vec![0xff, 0xfe], reseal_dtyp::utf16le(&format!("[State]\nImageState=\"{SEALED_TO_OOBE}\"\n"))].concat());
+        assert_eq!(
+            new,
+            [vec![0xff, 0xfe], reseal_dtyp::utf16le(&format!("[State]\nImageState=\"{SEALED_TO_OOBE}\"\n"))].concat()
+        );
         assert_eq!(replace_image_state(b"[State]\nImageState=x\n"), None);
     }
 }
