@@ -1,5 +1,5 @@
 //! Looks at a volume: `volume IMAGE OFFSET info|ls PATH|cat PATH|stat PATH|scan|check|preflight`, or changes a copy of it:
-//! `sids OLD NEW [COPY]|put PATH FILE [COPY]|rm PATH [COPY]|mv PATH NAME [COPY]`.
+//! `sids OLD NEW [COPY]|put PATH FILE [COPY]|rm PATH [COPY]|mv PATH NAME [COPY]|churn FOLDER COUNT [COPY]`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "an example")]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "an example")]
 
@@ -8,7 +8,7 @@
 mod image;
 
 use reseal_dtyp::FileTime;
-use reseal_ntfs::{Scanned, Security, Volume};
+use reseal_ntfs::{FileReference, Scanned, Security, Volume};
 use reseal_sid::SidMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -98,6 +98,32 @@ fn change<'a>(volume: &mut Volume, command: &str, rest: &'a [String]) -> Option<
             volume.rename(file, old, &rest[1].encode_utf16().collect::<Vec<_>>(), now).unwrap();
             Some(rest.get(2))
         }
+        "churn" => {
+            churn(volume, target(volume).unwrap(), rest[1].parse().unwrap(), now);
+            Some(rest.get(2))
+        }
         _ => None,
+    }
+}
+
+/// Makes files in a folder, replaces some, removes a third, renames a fifth.
+fn churn(volume: &mut Volume, folder: FileReference, count: usize, now: FileTime) {
+    let files: Vec<_> = (0..count)
+        .map(|i| {
+            let data = vec![i as u8; i * 97 % 20_000];
+            volume.create_file(folder, &format!("churned file number {i}.text"), &data, Security::Inherit, now).unwrap()
+        })
+        .collect();
+    for (i, &file) in files.iter().enumerate() {
+        match i % 5 {
+            0 => volume.replace(file, &[], &vec![1; i * 331 % 50_000], now).unwrap(),
+            1 | 3 if i % 3 == 0 => volume.remove(file, now).unwrap(),
+            2 => {
+                let old = volume.names_of(file).unwrap().remove(0);
+                let new: Vec<u16> = format!("{i} renamed").encode_utf16().collect();
+                volume.rename(file, &old, &new, now).unwrap();
+            }
+            _ => {}
+        }
     }
 }

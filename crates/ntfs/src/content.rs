@@ -10,6 +10,8 @@ use reseal_dtyp::{Error, Kind, Result};
 
 /// Stated limit of [`Volume::read`]: longer streams are read in pieces.
 const READ_LIMIT: u64 = 2 << 30;
+/// A stream may be longer than the volume, with holes and packed units; what claims much more is not read at once.
+const READ_FREE: u64 = 256 << 20;
 /// LZNT1 units are 16 clusters of at most 4 KiB; anything larger than this is damage.
 const MAX_UNIT: u64 = 1 << 20;
 
@@ -37,7 +39,7 @@ impl Volume {
     }
 
     pub(crate) fn stream_of(&self, file: &File, name: &[u16]) -> Result<StreamReader<'_>> {
-        let stream = file.stream(kind::DATA, name, self.geometry.clusters)?.ok_or_else(|| {
+        let stream = file.stream(kind::DATA, name, &self.geometry)?.ok_or_else(|| {
             let name = String::from_utf16_lossy(name);
             Error::not_found(format!("file {} has no stream `{name}`", file.reference))
         })?;
@@ -75,7 +77,7 @@ impl Volume {
     /// Length of a stream in bytes.
     pub fn size(&self, file: FileReference, stream: &[u16]) -> Result<u64> {
         let file = self.file(file)?;
-        let found = file.stream(kind::DATA, stream, self.geometry.clusters)?;
+        let found = file.stream(kind::DATA, stream, &self.geometry)?;
         found.map(|s| s.size()).ok_or_else(|| Error::not_found(format!("file {} has no such stream", file.reference)))
     }
 
@@ -86,7 +88,7 @@ impl Volume {
 
     pub(crate) fn reparse_data_of(&self, file: &File) -> Result<Option<Vec<u8>>> {
         // MAXIMUM_REPARSE_DATA_BUFFER_SIZE is 16 KiB.
-        let stream = file.stream(kind::REPARSE_POINT, &[], self.geometry.clusters)?;
+        let stream = file.stream(kind::REPARSE_POINT, &[], &self.geometry)?;
         stream.map(|s| self.read_metadata(&s, 16 << 10, "$REPARSE_POINT")).transpose()
     }
 }
@@ -124,8 +126,9 @@ impl StreamReader<'_> {
 
     /// All bytes. `Limit` above 2 GiB.
     pub fn read_all(&self) -> Result<Vec<u8>> {
-        if self.size > READ_LIMIT {
-            let detail = format!("the stream has {} bytes; at most {READ_LIMIT} are read at once", self.size);
+        let limit = READ_LIMIT.min(self.volume.store.len().saturating_mul(16).saturating_add(READ_FREE));
+        if self.size > limit {
+            let detail = format!("the stream has {} bytes; at most {limit} are read at once", self.size);
             return Err(Error::new(Kind::Limit, detail));
         }
         let mut out = vec![0; self.size as usize];

@@ -106,7 +106,7 @@ impl Volume {
     /// Reads the extension records that the attribute list of `base` names, if it has one.
     pub(crate) fn with_extensions(&self, reference: FileReference, base: Record) -> Result<File> {
         let mut file = File { reference, records: vec![base], has_list: false };
-        let Some(list) = file.stream(kind::ATTRIBUTE_LIST, &[], self.geometry.clusters)? else {
+        let Some(list) = file.stream(kind::ATTRIBUTE_LIST, &[], &self.geometry)? else {
             return Ok(file);
         };
         file.has_list = true;

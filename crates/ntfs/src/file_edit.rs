@@ -161,7 +161,7 @@ impl FileEdit {
                 format!("file {} has lost its attribute list", self.file.reference),
             ));
         };
-        match self.file.stream(kind::ATTRIBUTE_LIST, &[], volume.geometry.clusters)? {
+        match self.file.stream(kind::ATTRIBUTE_LIST, &[], &volume.geometry)? {
             Some(Stream::Clusters(clusters)) => {
                 if list.len() as u64 > clusters.allocated || list.len() as u64 > attribute_list::MAX_BYTES {
                     let detail =

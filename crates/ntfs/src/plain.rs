@@ -85,7 +85,7 @@ impl Volume {
 
     /// Takes an attribute out with all its extents and clusters.
     fn drop_attribute(&mut self, edit: &mut FileEdit, kind: u32, name: &[u16]) -> Result<()> {
-        if let Some(Stream::Clusters(clusters)) = edit.file.stream(kind, name, self.geometry.clusters)? {
+        if let Some(Stream::Clusters(clusters)) = edit.file.stream(kind, name, &self.geometry)? {
             self.release(&clusters.runs)?;
         }
         // Each removal moves what follows it, so places are looked up anew.

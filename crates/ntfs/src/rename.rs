@@ -89,7 +89,7 @@ impl Volume {
     /// What a name repeats, brought up to date: Windows does so when a file is renamed.
     fn facts_of(&self, file: &File, old: Duplicated) -> Result<Duplicated> {
         let mut facts = Duplicated { times: self.standard_information(file)?.times, ..old };
-        match file.stream(kind::DATA, &[], self.geometry.clusters)? {
+        match file.stream(kind::DATA, &[], &self.geometry)? {
             Some(Stream::Resident(value)) => {
                 facts.size = value.len() as u64;
                 facts.allocated = facts.size.next_multiple_of(8);

@@ -30,7 +30,7 @@ impl Volume {
     fn replace_stream(&mut self, reference: FileReference, stream: &[u16], data: &[u8], now: FileTime) -> Result<()> {
         refuse_system(reference)?;
         let file = self.file(reference)?;
-        let old = file.stream(kind::DATA, stream, self.geometry.clusters)?;
+        let old = file.stream(kind::DATA, stream, &self.geometry)?;
         let mut edit = FileEdit::new(file);
         let spot = edit.spot(kind::DATA, stream)?;
         let obstacle = self.obstacle(&edit, stream)?;

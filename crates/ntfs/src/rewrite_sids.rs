@@ -166,7 +166,7 @@ impl Volume {
                 }
                 Own::InClusters { owner } => {
                     let file = self.file(owner)?;
-                    let stream = file.stream(kind::SECURITY_DESCRIPTOR, &[], self.geometry.clusters)?;
+                    let stream = file.stream(kind::SECURITY_DESCRIPTOR, &[], &self.geometry)?;
                     let Some(Stream::Clusters(clusters)) = stream else { continue };
                     let mut value =
                         self.read_metadata(&Stream::Clusters(clusters.clone()), BLOCK, "$SECURITY_DESCRIPTOR")?;

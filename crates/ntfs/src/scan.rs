@@ -69,6 +69,9 @@ impl Volume {
                 |buffer, index| {
                     let offset = index * CHUNK;
                     let bytes = &mut buffer[..CHUNK.min(total - offset) as usize];
+                    if self.is_hole(offset, bytes.len() as u64)? {
+                        return Ok(start());
+                    }
                     self.read_clusters(&self.mft, offset, bytes)?;
                     let mut state = start();
                     self.visit_chunk(bytes, offset, &mut |scanned| visit(&mut state, scanned));
@@ -76,6 +79,12 @@ impl Volume {
                 },
             )
             .collect()
+    }
+
+    /// Whether a part of `$MFT` is known to be zero without reading it.
+    fn is_hole(&self, offset: u64, len: u64) -> Result<bool> {
+        let pieces = self.mft.pieces(offset, len, self.geometry.cluster_size)?;
+        Ok(pieces.iter().all(|(place, len)| place.is_none_or(|at| self.store.is_hole(at, *len))))
     }
 
     fn visit_chunk(&self, bytes: &mut [u8], offset: u64, visit: &mut dyn FnMut(Scanned<'_>)) {

@@ -95,7 +95,7 @@ impl Volume {
     /// Loads `$Secure`. The places come from `$SII` as it is, unchecked.
     pub(crate) fn secure(&self) -> Result<Secure> {
         let file = self.file_by_number(system::SECURE)?;
-        let stream = file.stream(kind::DATA, name::SDS, self.geometry.clusters)?;
+        let stream = file.stream(kind::DATA, name::SDS, &self.geometry)?;
         let Some(Stream::Clusters(clusters)) = stream else {
             return Err(Error::damaged("$Secure", "$SDS", file.base()?.at, "there is no $SDS in clusters"));
         };
@@ -118,7 +118,7 @@ impl Volume {
     /// The place of `$SDS` and what `$SII` says, without the descriptors.
     pub(crate) fn secure_places(&self) -> Result<(Clusters, Vec<Place>)> {
         let file = self.file_by_number(system::SECURE)?;
-        let Some(Stream::Clusters(clusters)) = file.stream(kind::DATA, name::SDS, self.geometry.clusters)? else {
+        let Some(Stream::Clusters(clusters)) = file.stream(kind::DATA, name::SDS, &self.geometry)? else {
             return Err(Error::damaged("$Secure", "$SDS", file.base()?.at, "there is no $SDS in clusters"));
         };
         Ok((clusters, self.places(&self.secure_index(&file, name::SII)?)?))
@@ -137,7 +137,7 @@ impl Volume {
         match self.standard_information(&file)?.security_id {
             Some(id) if id != 0 => self.descriptor_by_id(id).map_err(|e| e.within(format!("file {reference}"))),
             _ => {
-                let stream = file.stream(kind::SECURITY_DESCRIPTOR, &[], self.geometry.clusters)?;
+                let stream = file.stream(kind::SECURITY_DESCRIPTOR, &[], &self.geometry)?;
                 let stream = stream.ok_or_else(|| Error::not_found(format!("file {reference} has no descriptor")))?;
                 self.read_metadata(&stream, BLOCK, "$SECURITY_DESCRIPTOR")
             }

@@ -2,6 +2,7 @@
 
 use crate::attribute::{Form, flag};
 use crate::file::File;
+use crate::geometry::Geometry;
 use crate::runs::Run;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, Result};
@@ -44,6 +45,20 @@ impl Clusters {
         self.flags & flag::COMPRESSION_MASK != 0
     }
 
+    /// `Damaged` when the initialized size reaches behind the runs, or the runs hold more clusters than the volume has.
+    fn bounded(&self, geometry: &Geometry) -> Result<()> {
+        let reach = self.end_vcn().saturating_mul(u64::from(geometry.cluster_size));
+        let held = self.runs.iter().filter(|r| r.lcn.is_some()).fold(0u64, |sum, r| sum.saturating_add(r.len));
+        if self.initialized > reach || held > geometry.clusters {
+            let detail = format!(
+                "initialized size {:#x}, the runs reach {reach:#x} and hold {held} clusters of {}",
+                self.initialized, geometry.clusters
+            );
+            return Err(Error::damaged("attribute", "ValidDataLength", 0, detail));
+        }
+        Ok(())
+    }
+
     /// The run that holds a virtual cluster.
     fn run_at(&self, vcn: u64) -> Option<Run> {
         self.runs.get(self.runs.partition_point(|r| r.end() <= vcn)).filter(|r| r.vcn <= vcn).copied()
@@ -80,7 +95,7 @@ impl Stream {
 
 impl File {
     /// The attribute of this type and name, all extents joined; `None` when the file has none.
-    pub(crate) fn stream(&self, kind: u32, name: &[u16], volume_clusters: u64) -> Result<Option<Stream>> {
+    pub(crate) fn stream(&self, kind: u32, name: &[u16], geometry: &Geometry) -> Result<Option<Stream>> {
         let mut extents = Vec::new();
         for record in &self.records {
             let view = record.view()?;
@@ -119,7 +134,7 @@ impl File {
                 out.unit = extent.unit;
                 out.flags = flags;
             }
-            for run in extent.runs(volume_clusters, at) {
+            for run in extent.runs(geometry.clusters, at) {
                 out.runs.push(run?);
             }
             if out.end_vcn() != extent.last_vcn.wrapping_add(1) {
@@ -127,6 +142,7 @@ impl File {
                 return bad(format!("record {}: runs end at cluster {end}, the header says {last}", self.number()));
             }
         }
+        out.bounded(geometry).map_err(|e| e.within(format!("record {}", self.number())))?;
         Ok(Some(Stream::Clusters(out)))
     }
 }

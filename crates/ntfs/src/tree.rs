@@ -55,15 +55,15 @@ impl Volume {
             return Err(view.damaged(8, "BytesPerIndexBuffer", format!("{block_size} bytes")));
         }
         index::header(root, ROOT_HEADER, at)?;
-        let allocation = match file.stream(kind::INDEX_ALLOCATION, name, self.geometry.clusters)? {
+        let allocation = match file.stream(kind::INDEX_ALLOCATION, name, &self.geometry)? {
             None => None,
             Some(Stream::Clusters(clusters)) => Some(clusters),
             Some(Stream::Resident(_)) => {
                 return Err(view.damaged(0, "", format!("record {}: $INDEX_ALLOCATION is resident", file.number())));
             }
         };
-        let bitmap = match file.stream(kind::BITMAP, name, self.geometry.clusters)? {
-            Some(stream) => self.read_metadata(&stream, 16 << 20, "index bitmap")?,
+        let bitmap = match file.stream(kind::BITMAP, name, &self.geometry)? {
+            Some(stream) => self.read_metadata(&stream, 1 << 20, "index bitmap")?,
             None => Vec::new(),
         };
         let vcn_unit = self.geometry.index_vcn_unit(block_size);

@@ -99,6 +99,14 @@ fn items(node: &Node) -> Result<Vec<Item>> {
         let entry = entry?;
         out.push(Item { payload: entry.payload().to_vec(), child: entry.child, last: entry.is_last() });
     }
+    if out.iter().any(|i| i.child.is_some() != out[0].child.is_some()) {
+        return Err(Error::damaged(
+            "index block",
+            "",
+            node.at,
+            "some entries of the node have a child and some have none",
+        ));
+    }
     match out.last() {
         Some(item) if item.last => Ok(out),
         _ => Err(Error::damaged("index block", "", node.at, "the node has no END entry")),

@@ -122,6 +122,10 @@ impl TreeEdit {
                 self.nodes.insert(ROOT, items);
                 return Ok(());
             }
+            if items.is_empty() {
+                let detail = format!("record {}: there is no room for the root of the index", self.tree.owner);
+                return Err(Error::new(Kind::NoSpace, detail));
+            }
             (items, last_child) = self.lay_level(volume, items, last_child)?;
         }
     }
@@ -256,9 +260,7 @@ impl TreeEdit {
     /// The root holds everything again: the blocks go.
     fn drop_allocation(&mut self, volume: &mut Volume) -> Result<()> {
         for kind in [kind::INDEX_ALLOCATION, kind::BITMAP] {
-            if let Some(Stream::Clusters(clusters)) =
-                self.edit.file.stream(kind, &self.name, volume.geometry.clusters)?
-            {
+            if let Some(Stream::Clusters(clusters)) = self.edit.file.stream(kind, &self.name, &volume.geometry)? {
                 volume.release(&clusters.runs)?;
             }
             loop {
@@ -290,7 +292,7 @@ impl TreeEdit {
         let resident = record_edit::resident(kind::BITMAP, &self.name, &self.tree.bitmap, false);
         let Some(spot) = self.edit.spot(kind::BITMAP, &self.name)? else { return self.edit.insert(volume, resident) };
         let len = self.tree.bitmap.len() as u64;
-        match self.edit.file.stream(kind::BITMAP, &self.name, volume.geometry.clusters)? {
+        match self.edit.file.stream(kind::BITMAP, &self.name, &volume.geometry)? {
             Some(Stream::Clusters(mut clusters)) => {
                 if len > clusters.allocated {
                     let needed = volume.geometry.clusters_for(len);

@@ -149,14 +149,18 @@ impl Volume {
             self.mft.flags = attribute.flags;
             self.mft.extents = 1;
             let whole = File { reference: view.reference(), records: vec![record.clone()], has_list: false };
-            whole.stream(kind::ATTRIBUTE_LIST, &[], self.geometry.clusters)?
+            whole.stream(kind::ATTRIBUTE_LIST, &[], &self.geometry)?
         };
         if let Some(list) = list {
             let list = self.attribute_list(&list)?;
             self.find_mft_extents(&list)?;
         }
         let reach = self.mft.end_vcn().saturating_mul(u64::from(self.geometry.cluster_size));
-        if reach < self.mft.initialized || self.record_count() < 16 || !self.mft.is_plain() {
+        if reach < self.mft.initialized
+            || self.mft.initialized > self.store.len()
+            || self.record_count() < 16
+            || !self.mft.is_plain()
+        {
             let detail = format!("$MFT: runs reach {reach:#x}, initialized size {:#x}", self.mft.initialized);
             return Err(Error::damaged("file record", "$DATA", at, detail));
         }
@@ -244,7 +248,7 @@ impl Volume {
     /// A stream of a file that every volume has; `Damaged` when it is missing.
     pub(crate) fn system_stream(&self, number: u64, kind: u32, name: &[u16]) -> Result<Stream> {
         let file = self.file_by_number(number)?;
-        file.stream(kind, name, self.geometry.clusters)?.ok_or_else(|| {
+        file.stream(kind, name, &self.geometry)?.ok_or_else(|| {
             let name = String::from_utf16_lossy(name);
             Error::damaged("file record", "", 0, format!("record {number} has no attribute {kind:#x} `{name}`"))
         })

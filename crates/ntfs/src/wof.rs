@@ -79,7 +79,7 @@ pub(crate) fn content(volume: &Volume, file: &File, size: u64) -> Result<Option<
     let Some(chunk) = how.chunk_size() else {
         return Err(Error::unsupported(format!("file {} is stored by WOF as {how:?}", file.reference)));
     };
-    let stream = file.stream(kind::DATA, name::WOF, volume.geometry.clusters)?.ok_or_else(|| {
+    let stream = file.stream(kind::DATA, name::WOF, &volume.geometry)?.ok_or_else(|| {
         Error::damaged(
             "file record",
             "WofCompressedData",

@@ -48,7 +48,7 @@ impl Volume {
     /// Returns the numbers of the records that belong to the file.
     fn check_list_of(&self, number: u64, place: &str, findings: &mut Findings) -> Result<Vec<u64>> {
         let file = self.file_by_number(number)?;
-        let list = file.stream(kind::ATTRIBUTE_LIST, &[], self.geometry.clusters)?;
+        let list = file.stream(kind::ATTRIBUTE_LIST, &[], &self.geometry)?;
         let list = list.map(|l| self.attribute_list(&l)).transpose()?.unwrap_or_default();
         let mut listed: HashSet<Named> = HashSet::new();
         let mut order: Option<(u32, Vec<u16>, u64)> = None;
@@ -108,7 +108,7 @@ impl Volume {
 
     /// The sizes in the first extent count the clusters of all of them.
     fn check_extents(&self, file: &File, kind: u32, name: &[u16], place: &str, findings: &mut Findings) {
-        let clusters = match file.stream(kind, name, self.geometry.clusters) {
+        let clusters = match file.stream(kind, name, &self.geometry) {
             Ok(Some(Stream::Clusters(clusters))) => clusters,
             Ok(_) => return,
             Err(error) => return findings.unreadable("extents", place.into(), &error),

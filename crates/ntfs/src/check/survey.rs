@@ -8,6 +8,9 @@ use crate::scan::Scanned;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, Kind, Result};
 
+/// Stated limit: the check holds 24 bytes per record. A volume of Windows has under a million.
+const MAX_RECORDS: u64 = 1 << 26;
+
 /// What is known about a record after the pass; 24 bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Summary {
@@ -84,8 +87,8 @@ impl Volume {
     /// Looks at every record once. With `names`, names and sizes are kept for the comparison with the folders.
     pub(crate) fn survey(&self, names: bool, findings: &mut Findings) -> Result<Survey> {
         let records = self.record_count();
-        if records > u64::from(u32::MAX) {
-            return Err(Error::new(Kind::Limit, format!("{records} file records; at most {} are checked", u32::MAX)));
+        if records > MAX_RECORDS {
+            return Err(Error::new(Kind::Limit, format!("{records} file records; at most {MAX_RECORDS} are checked")));
         }
         let clusters = Bits::new(self.geometry.clusters);
         let in_use = Bits::new(records);
