@@ -8,6 +8,8 @@ use crate::scan::HitMap;
 use crate::security::sk;
 use crate::value::{Storage, vk};
 use reseal_dtyp::{Error, Result};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// What a cell holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +69,14 @@ struct Walk<'a> {
     securities: CellSet,
     /// Value lists, value cells and big data records that were met.
     values: CellSet,
+    /// Allocated cells with a hit whose owner was not met yet.
+    missing: BTreeSet<u32>,
     out: Vec<Owned>,
 }
 
 impl Hive {
-    /// Every key that is reached from the root, in no promised order.
-    pub(crate) fn all_keys(&self, strict: bool, mut visit: impl FnMut(u32) -> Result<()>) -> Result<()> {
+    /// Every key that is reached from the root, in no promised order, until `visit` breaks off.
+    pub(crate) fn all_keys(&self, strict: bool, mut visit: impl FnMut(u32) -> Result<ControlFlow<()>>) -> Result<()> {
         let (mut seen, mut lists) = (CellSet::new(self.image.size), CellSet::new(self.image.size));
         let mut stack = vec![self.root];
         while let Some(at) = stack.pop() {
@@ -82,9 +86,13 @@ impl Hive {
                 }
                 continue;
             }
-            let step = visit(at).and_then(|()| self.subkeys_once(at, &mut lists));
+            let step = visit(at).and_then(|flow| match flow {
+                ControlFlow::Break(()) => Ok(None),
+                ControlFlow::Continue(()) => self.subkeys_once(at, &mut lists).map(Some),
+            });
             match step {
-                Ok(children) => stack.extend(children),
+                Ok(None) => return Ok(()),
+                Ok(Some(children)) => stack.extend(children),
                 Err(e) if strict => return Err(e),
                 Err(_) => {}
             }
@@ -104,11 +112,16 @@ impl Hive {
         self.image.elements(&list)
     }
 
-    /// Owners of all hit cells. With `strict`, damage anywhere on the way is an error; otherwise it hides what lies behind.
+    /// Owners of all hit cells; the walk ends when each is found. With `strict`, damage on the way is an error; otherwise it
+    /// hides what lies behind.
     pub(crate) fn owners(&self, hits: &HitMap, strict: bool) -> Result<Vec<Owned>> {
         let set = || CellSet::new(self.image.size);
-        let mut walk = Walk { hive: self, hits, securities: set(), values: set(), out: Vec::new() };
-        self.all_keys(strict, |at| walk.key(at, strict))?;
+        let missing = hits.cells.iter().filter(|(_, cell)| cell.allocated).map(|(at, _)| *at).collect();
+        let mut walk = Walk { hive: self, hits, securities: set(), values: set(), missing, out: Vec::new() };
+        self.all_keys(strict, |at| {
+            walk.key(at, strict)?;
+            Ok(if walk.missing.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
         Ok(walk.out)
     }
 }
@@ -125,6 +138,7 @@ fn once(set: &mut CellSet, at: u32, what: &'static str) -> Result<()> {
 impl Walk<'_> {
     fn note(&mut self, cell: u32, live: usize, role: Role, key: u32, value: u32) {
         if self.hits.has(cell) {
+            self.missing.remove(&cell);
             self.out.push(Owned { cell, live, role, key: KeyId(key), value });
         }
     }

@@ -293,7 +293,7 @@ impl Hive {
             if into.contains_key(&security) {
                 users.entry(security).or_default().push(key);
             }
-            Ok(())
+            Ok(std::ops::ControlFlow::Continue(()))
         })?;
         for (&old, &new) in &into {
             // The last key that leaves a cell gives it back.
