@@ -5,12 +5,14 @@
 mod attribute_list_rules;
 mod index_rules;
 mod name_rules;
+mod recheck;
 mod record_rules;
 mod secure_rules;
 mod survey;
 
 use crate::bits;
 use crate::geometry::Geometry;
+use crate::record::FileRecord;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, Finding, Level, Result};
 use survey::Survey;
@@ -81,8 +83,14 @@ impl Volume {
     /// cluster against `$Bitmap`; the record bitmap; attribute lists; link counts; `$Secure` and the ids that files hold; the
     /// state of the volume. Folders are not read.
     pub fn preflight(&self) -> Result<Vec<Finding>> {
+        self.preflight_with(&|_| {})
+    }
+
+    /// [`Volume::preflight`] that shows every readable record in use to `visit` in the same pass, from several threads and in
+    /// no promised order.
+    pub fn preflight_with(&self, visit: &(dyn Fn(&FileRecord<'_>) + Sync)) -> Result<Vec<Finding>> {
         let mut findings = Findings::default();
-        let survey = self.survey(false, &mut findings)?;
+        let survey = self.survey(false, &mut findings, visit)?;
         self.check_without_names(&survey, &mut findings);
         Ok(findings.finish())
     }
@@ -90,7 +98,7 @@ impl Volume {
     /// The whole check: what [`Volume::preflight`] does, and every index of every folder against the names in the records.
     pub fn check(&self) -> Result<Vec<Finding>> {
         let mut findings = Findings::default();
-        let survey = self.survey(true, &mut findings)?;
+        let survey = self.survey(true, &mut findings, &|_| {})?;
         self.check_without_names(&survey, &mut findings);
         self.check_names(survey, &mut findings);
         Ok(findings.finish())

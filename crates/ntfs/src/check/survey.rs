@@ -3,6 +3,7 @@
 use super::Findings;
 use super::record_rules::RecordRules;
 use crate::bits::Bits;
+use crate::record::FileRecord;
 use crate::reference::FileReference;
 use crate::scan::Scanned;
 use crate::volume::Volume;
@@ -84,8 +85,13 @@ pub(crate) fn name_hash(child: FileReference, parent: FileReference, namespace: 
 }
 
 impl Volume {
-    /// Looks at every record once. With `names`, names and sizes are kept for the comparison with the folders.
-    pub(crate) fn survey(&self, names: bool, findings: &mut Findings) -> Result<Survey> {
+    /// Looks at every record once, and shows each to `visit`. With `names`, names and sizes are kept for the comparison with the folders.
+    pub(crate) fn survey(
+        &self,
+        names: bool,
+        findings: &mut Findings,
+        visit: &(dyn Fn(&FileRecord<'_>) + Sync),
+    ) -> Result<Survey> {
         let records = self.record_count();
         if records > MAX_RECORDS {
             return Err(Error::new(Kind::Limit, format!("{records} file records; at most {MAX_RECORDS} are checked")));
@@ -96,7 +102,10 @@ impl Volume {
         let ids = self.security_ids().ok();
         let rules = RecordRules { volume: self, clusters: &clusters, in_use: &in_use, ids: ids.as_deref(), names };
         let chunks = self.scan(ChunkFacts::default, |facts, scanned| match scanned {
-            Scanned::Record(record) => rules.check(&record, facts),
+            Scanned::Record(record) => {
+                rules.check(&record, facts);
+                visit(&record);
+            }
             Scanned::Damaged { number, error } => {
                 in_use.set(number);
                 facts.findings.unreadable("record-unreadable", format!("record {number}"), &error);
