@@ -81,7 +81,7 @@ impl Volume {
     fn allocator(&mut self) -> Result<&mut Allocator> {
         if self.allocator.is_none() {
             let mut findings = crate::check::Findings::default();
-            let survey = self.survey(false, &mut findings)?;
+            let survey = self.survey(false, &mut findings, &|_| {})?;
             let mut used = self.cluster_bitmap()?;
             used.iter_mut().zip(survey.clusters.words()).for_each(|(a, b)| *a |= b);
             let mut records = self.record_bitmap()?;
@@ -141,6 +141,12 @@ impl Volume {
             next += len;
         }
         Ok(runs)
+    }
+
+    /// All free runs, in order: first cluster and length.
+    pub(crate) fn free_runs(&mut self) -> Result<Vec<(u64, u64)>> {
+        let total = self.geometry.clusters;
+        Ok(self.allocator()?.free_runs(0..total).collect())
     }
 
     fn mft_zone(&self) -> std::ops::Range<u64> {

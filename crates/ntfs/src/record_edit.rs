@@ -138,8 +138,12 @@ impl Record {
     /// The record as a free one: nothing of the file stays in it, and its sequence number has moved on, so that old references
     /// do not fit.
     pub(crate) fn freed(&self) -> Result<Record> {
-        let sequence = next_sequence(self.view()?.sequence());
-        Ok(blank(self.number, self.at, self.bytes.len() as u32, sequence, 0, self.update_sequence_number()))
+        Ok(self.blanked(next_sequence(self.view()?.sequence())))
+    }
+
+    /// A blank, free record in the place of this one.
+    pub(crate) fn blanked(&self, sequence: u16) -> Record {
+        blank(self.number, self.at, self.bytes.len() as u32, sequence, 0, self.update_sequence_number())
     }
 
     /// What the next write counts on from.

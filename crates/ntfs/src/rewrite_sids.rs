@@ -4,6 +4,7 @@
 //! new keys, its entries sorted over the same slots. Files refer to descriptors by id and are not touched.
 
 use crate::attribute::{Form, kind, name};
+use crate::record::FileRecord;
 use crate::reference::{FileReference, system};
 use crate::scan::Scanned;
 use crate::security::{BLOCK, HEADER, Place, Secure, hash};
@@ -134,29 +135,7 @@ impl Volume {
 
     /// `$SECURITY_DESCRIPTOR` attributes: system files, and files from before NTFS 3.0.
     fn rewrite_own_descriptors(&mut self, map: &SidMap, counts: &mut SecurityRewrite) -> Result<()> {
-        let found = self.scan(Vec::new, |out: &mut Vec<Own>, scanned| {
-            let Scanned::Record(record) = scanned else { return };
-            for attribute in
-                record.attributes().map_while(Result::ok).take_while(|a| a.kind <= kind::SECURITY_DESCRIPTOR)
-            {
-                match attribute.form {
-                    _ if attribute.kind != kind::SECURITY_DESCRIPTOR => {}
-                    Form::Resident { value, offset, .. } if map.is_in(value) => {
-                        out.push(Own::Resident {
-                            record: record.number(),
-                            offset: attribute.offset + offset,
-                            len: value.len(),
-                        });
-                    }
-                    Form::Resident { .. } => {}
-                    Form::NonResident(extent) if extent.first_vcn == 0 => {
-                        out.push(Own::InClusters { owner: record.owner() })
-                    }
-                    Form::NonResident(_) => {}
-                }
-            }
-        })?;
-        for own in found.into_iter().flatten() {
+        for own in self.own_descriptors_with(map)? {
             let replaced = match own {
                 Own::Resident { record, offset, len } => {
                     let mut record = self.record(record)?;
@@ -180,6 +159,28 @@ impl Volume {
             counts.own_descriptors += usize::from(replaced > 0);
         }
         Ok(())
+    }
+
+    /// Attributes that hold an old SID. The records that have any are known when all records were checked before.
+    fn own_descriptors_with(&self, map: &SidMap) -> Result<Vec<Own>> {
+        let Some(records) = self.own_descriptors.get() else {
+            let found = self.scan(Vec::new, |out: &mut Vec<Own>, scanned| {
+                if let Scanned::Record(record) = scanned {
+                    own_descriptors_of(&record, map, out);
+                }
+            })?;
+            return Ok(found.into_iter().flatten().collect());
+        };
+        let mut out = Vec::new();
+        for &number in records {
+            let record = self.record(number)?;
+            // A file that was removed meanwhile keeps its record's content.
+            let view = record.view()?;
+            if view.is_in_use() {
+                own_descriptors_of(&view, map, &mut out);
+            }
+        }
+        Ok(out)
     }
 
     /// `$Quota`: `$O` finds the owner id by SID, `$Q` holds the SID beside the numbers.
@@ -307,4 +308,21 @@ fn is_ascending(slots: &Slots, length_first: bool) -> bool {
         let by_length = if length_first { w[0].len().cmp(&w[1].len()) } else { std::cmp::Ordering::Equal };
         by_length.then_with(|| w[0].cmp(w[1])).is_lt()
     })
+}
+
+fn own_descriptors_of(record: &FileRecord<'_>, map: &SidMap, out: &mut Vec<Own>) {
+    let attributes = record.attributes().map_while(Result::ok).take_while(|a| a.kind <= kind::SECURITY_DESCRIPTOR);
+    for attribute in attributes.filter(|a| a.kind == kind::SECURITY_DESCRIPTOR) {
+        match attribute.form {
+            Form::Resident { value, offset, .. } if map.is_in(value) => {
+                out.push(Own::Resident {
+                    record: record.number(),
+                    offset: attribute.offset + offset,
+                    len: value.len(),
+                });
+            }
+            Form::NonResident(extent) if extent.first_vcn == 0 => out.push(Own::InClusters { owner: record.owner() }),
+            _ => {}
+        }
+    }
 }

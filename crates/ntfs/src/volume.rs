@@ -28,6 +28,8 @@ pub struct Volume {
     pub(crate) mirror_fault: Option<String>,
     /// Made when the first cluster is needed, and dropped when an operation fails.
     pub(crate) allocator: Option<crate::allocate::Allocator>,
+    /// Records with a security descriptor of their own, once a pass over all records has seen them. No operation adds one.
+    pub(crate) own_descriptors: std::sync::OnceLock<Vec<u64>>,
     facts: VolumeFacts,
 }
 
@@ -103,6 +105,7 @@ impl Volume {
             upcase: UpCase::new(&vec![0; upcase::TABLE_BYTES])?,
             mirror_fault: None,
             allocator: None,
+            own_descriptors: std::sync::OnceLock::new(),
             facts: VolumeFacts { label: String::new(), version: (0, 0), flags: 0, log_state: LogState::Damaged },
         };
         volume.find_mft()?;

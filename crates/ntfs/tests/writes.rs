@@ -212,3 +212,56 @@ fn stale_references_are_not_followed() {
     assert_eq!(volume.remove(old, NOW).unwrap_err().kind(), Kind::NotFound);
     assert_eq!(volume.read(new, &[]).unwrap(), b"new");
 }
+
+#[test]
+fn remains_of_others_are_scrubbed() {
+    let Some((disk, mut volume)) = volume(16, &[]) else { return };
+    let root = volume.root();
+    let folder = volume.create_dir(root, "FOLDER", Security::Inherit, NOW).unwrap();
+    let file = volume.create_file(root, "TAIL.BIN", &[7; 5000], Security::Inherit, NOW).unwrap();
+    for index in 0..60 {
+        let name = format!("a name that fills index blocks {index}");
+        volume.create_file(folder, &name, b"kept content of a remnant", Security::Inherit, NOW).unwrap();
+    }
+    let spare = volume.create_file(root, "SPARE", b"", Security::Inherit, NOW).unwrap();
+    volume.remove(spare, NOW).unwrap();
+    drop(volume);
+    // Something else left its traces everywhere that is not in use.
+    let needle = b"needle in a haystack";
+    let mut raw = rig::raw::Raw::new(disk.to_vec());
+    let put = |raw: &mut rig::raw::Raw, at: usize| raw.bytes[at..at + needle.len()].copy_from_slice(needle);
+    let data = raw.runs_of(file.record() as usize, 0x80, "");
+    let tail = raw.place(&data, 5500);
+    put(&mut raw, tail);
+    for lcn in [3000, 3257, 3600] {
+        put(&mut raw, lcn * 4096 - 10);
+    }
+    for record in [spare.record() as usize, file.record() as usize] {
+        let mut bytes = raw.record(record);
+        bytes[600..600 + needle.len()].copy_from_slice(needle);
+        raw.put_record(record, bytes, true);
+    }
+    let blocks = raw.runs_of(folder.record() as usize, 0xa0, "$I30");
+    raw.edit_block(&blocks, 0, 4096, |block| block[4000..4000 + needle.len()].copy_from_slice(needle));
+    let planted = count(&raw.bytes, needle);
+    assert_eq!(planted, 7);
+    let disk = Arc::new(MemoryDisk::new(raw.bytes));
+    let mut volume = rig::open(&disk);
+    rig::assert_sound(&volume, "traces are no fault");
+    let before = disk.to_vec();
+    let nothing = volume.scrub(&|_| false).unwrap();
+    assert_eq!(nothing, Default::default());
+    assert!(disk.to_vec() == before);
+    let done = volume.scrub(&|bytes| count(bytes, needle) > 0).unwrap();
+    assert!(done.free > 0 && done.tails > 0 && done.records == 2 && done.index_blocks == 1, "{done:?}");
+    let left = disk.to_vec().windows(needle.len()).position(|w| w == needle);
+    assert_eq!(left, None, "a trace is left");
+    assert_eq!(volume.read(file, &[]).unwrap(), [7; 5000]);
+    rig::assert_sound(&volume, "scrubbed");
+    volume.scrub(&|_| true).unwrap();
+    assert_eq!(volume.entries(folder).unwrap().len(), 120);
+    assert_eq!(count(&disk.to_vec(), b"kept content of a remnant"), 60);
+    assert_eq!(volume.scrub(&|_| true).unwrap(), Default::default());
+    rig::assert_sound(&volume, "scrubbed of everything");
+    rig::witnesses(&disk);
+}

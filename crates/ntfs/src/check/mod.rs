@@ -90,7 +90,8 @@ impl Volume {
     /// no promised order.
     pub fn preflight_with(&self, visit: &(dyn Fn(&FileRecord<'_>) + Sync)) -> Result<Vec<Finding>> {
         let mut findings = Findings::default();
-        let survey = self.survey(false, &mut findings, visit)?;
+        let mut survey = self.survey(false, &mut findings, visit)?;
+        let _ = self.own_descriptors.set(std::mem::take(&mut survey.own_descriptors));
         self.check_without_names(&survey, &mut findings);
         Ok(findings.finish())
     }

@@ -45,7 +45,8 @@ impl Volume {
         // Fresh sets: that no cluster changed hands is known, since the bitmap was not written.
         let (clusters, in_use) = (Bits::new(self.geometry.clusters), Bits::new(self.record_count()));
         let ids = self.security_ids().ok();
-        let rules = RecordRules { volume: self, clusters: &clusters, in_use: &in_use, ids: ids.as_deref(), names: false };
+        let rules =
+            RecordRules { volume: self, clusters: &clusters, in_use: &in_use, ids: ids.as_deref(), names: false };
         let mut facts = ChunkFacts::default();
         for &number in records {
             match self.record(number).as_ref().map(Record::view) {
@@ -63,7 +64,7 @@ impl Volume {
         for &number in folders {
             let Ok(file) = self.file_by_number(number) else { continue };
             if let Ok(Some(tree)) = self.tree(&file, crate::attribute::name::I30) {
-                self.check_tree(&tree, &format!("folder {number}"), findings, &mut |_, _| {});
+                self.check_tree(&tree, format!("folder {number}"), findings, &mut |_, _| {});
             }
         }
     }

@@ -105,6 +105,9 @@ impl RecordRules<'_> {
     }
 
     fn attribute(&self, record: &FileRecord<'_>, attribute: &Attribute<'_>, seen: &mut Seen, facts: &mut ChunkFacts) {
+        if attribute.kind == kind::SECURITY_DESCRIPTOR {
+            facts.own_descriptors.push(record.number());
+        }
         if facts.ids.contains(&attribute.id) {
             let detail = format!("two attributes have the id {}", attribute.id);
             facts.findings.inconsistent("attribute-id", place(record), detail);

@@ -56,6 +56,8 @@ pub(crate) struct Survey {
     pub(crate) summaries: Vec<Summary>,
     /// In order of folder; empty for a fast check.
     pub(crate) names: Vec<NameFact>,
+    /// Records with a security descriptor of their own.
+    pub(crate) own_descriptors: Vec<u64>,
 }
 
 /// What one chunk of records gives.
@@ -66,6 +68,8 @@ pub(crate) struct ChunkFacts {
     pub(crate) extensions: Vec<(u64, FileReference)>,
     pub(crate) summaries: Vec<(u64, Summary)>,
     pub(crate) names: Vec<NameFact>,
+    /// Records with a security descriptor of their own.
+    pub(crate) own_descriptors: Vec<u64>,
     /// Attribute ids of the record under way; here so that it is allocated once.
     pub(crate) ids: Vec<u16>,
 }
@@ -118,12 +122,14 @@ impl Volume {
             extensions: Vec::new(),
             summaries: if names { vec![Summary::default(); records as usize] } else { Vec::new() },
             names: Vec::new(),
+            own_descriptors: Vec::new(),
         };
         for chunk in chunks {
             findings.absorb(chunk.findings);
             survey.lists.extend(chunk.lists);
             survey.extensions.extend(chunk.extensions);
             survey.names.extend(chunk.names);
+            survey.own_descriptors.extend(chunk.own_descriptors);
             for (number, summary) in chunk.summaries {
                 if let Some(slot) = survey.summaries.get_mut(number as usize) {
                     *slot = summary;
