@@ -1,11 +1,33 @@
 //! Programs that share no code with ours. A missing one is a printed skip, or a failure with `RESEAL_ORACLES=require`.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Whether a variable demands what may be absent elsewhere.
 pub(crate) fn required(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|v| v == "require")
+}
+
+/// Says that something independent is missing, so that a test leaves a part out; panics when `RESEAL_ORACLES=require`.
+#[allow(clippy::print_stdout, clippy::panic, reason = "a test says what it skips and ends with a panic")]
+pub fn missing(what: &str) {
+    if required("RESEAL_ORACLES") {
+        panic!("RESEAL_ORACLES=require, but {what}");
+    }
+    println!("skipped: {what}");
+}
+
+/// The folder with tools that were written for this project and do not ship: `RESEAL_SHARED`, or `../shared` beside the
+/// workspace. `None` (with the reason printed) where it is absent.
+pub fn shared_tools() -> Option<PathBuf> {
+    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let tools = std::env::var_os("RESEAL_SHARED").map_or_else(default, PathBuf::from).join("tools");
+    if tools.is_dir() {
+        return Some(tools);
+    }
+    missing(&format!("{} does not exist", tools.display()));
+    None
 }
 
 /// Runs a tool. `None` when it is not installed (and not required); panics when it is required and missing.

@@ -57,6 +57,6 @@ pub(crate) fn assert_equal_but_for_the_sid(
         }
         assert!(expected == after[&(key.clone(), name.clone())], "{key} {name} differs in more than the SID");
     }
-    assert!(replaced > before.len() / 3, "{replaced} SIDs in {} values", before.len());
+    assert!(replaced > 0, "the domain itself has one");
     before.keys().map(|(key, _)| key).collect::<std::collections::BTreeSet<_>>().len()
 }
