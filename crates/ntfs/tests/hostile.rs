@@ -7,7 +7,7 @@ mod rig;
 use reseal_disk::{MemoryDisk, ReadAt, WriteAt};
 use reseal_ntfs::{FileReference, Scanned, Security, Volume};
 use reseal_sid::SidMap;
-use rig::{NOW, Random};
+use rig::{NOW, Random, soak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,11 +141,6 @@ fn interesting(bytes: &[u8]) -> Vec<usize> {
         })
         .flat_map(|(i, c)| c.iter().enumerate().filter(|(_, b)| **b != 0).map(move |(o, _)| i * 1024 + o))
         .collect()
-}
-
-/// RESEAL_SOAK multiplies the rounds, and makes the random source start elsewhere.
-fn soak() -> usize {
-    std::env::var("RESEAL_SOAK").ok().and_then(|v| v.parse().ok()).unwrap_or(1)
 }
 
 fn storm(options: &[&str], seed: u64, rounds: usize) {

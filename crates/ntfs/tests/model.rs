@@ -139,6 +139,10 @@ fn compare(volume: &Volume, model: &Model) {
 }
 
 fn play(seed: u64, steps: usize, mib: u64, options: &[&str]) {
+    (1..=rig::soak() as u64).for_each(|round| play_once(seed + 100 * round, steps, mib, options));
+}
+
+fn play_once(seed: u64, steps: usize, mib: u64, options: &[&str]) {
     let Some(disk) = rig::blank(mib, options) else { return };
     let mut volume = rig::open(&disk);
     let (mut random, mut model) = (Random::new(seed), Model::new());

@@ -108,6 +108,11 @@ pub fn assert_sound(volume: &Volume, context: &str) {
     assert!(found.is_empty(), "{context}: {found:#?}");
 }
 
+/// RESEAL_SOAK multiplies the rounds of random tests, and makes their random sources start elsewhere.
+pub fn soak() -> usize {
+    std::env::var("RESEAL_SOAK").ok().and_then(|v| v.parse().ok()).unwrap_or(1)
+}
+
 /// A small repeatable random source (xorshift64*).
 pub struct Random(u64);
 
