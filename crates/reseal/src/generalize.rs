@@ -5,6 +5,7 @@ use crate::guards::{self, Refusal, Subject};
 use crate::hives::HiveSet;
 use crate::image::{Image, Windows};
 use crate::inputs::Inputs;
+use crate::ntfs_tree::NtfsTree;
 use crate::options::Options;
 use crate::session::Session;
 use crate::steps::STEPS;
@@ -120,9 +121,10 @@ pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Obs
 fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Plan> {
     let Windows { partition, mut tree, state } = windows;
     observer.phase("reading");
-    let mut hives = HiveSet::load(&tree, &roots(&tree)?)?;
+    let roots = roots(&tree)?;
+    let (hives, survey) = rayon::join(|| HiveSet::load(&tree, &roots), || tree.survey());
+    let (mut hives, mut survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
-    let survey = tree.survey(facts.machine_sid)?;
     let subject = Subject { facts: &facts, hives: &hives, tree: &tree, volume: &state, survey: &survey };
     let refusals = guards::refusals(&subject, &options.allow)?;
     if refusals.iter().any(|r| !r.allowed) {
@@ -130,7 +132,7 @@ fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, ob
     }
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
-    findings.extend(sound(&tree, "before")?);
+    findings.extend(sound(std::mem::take(&mut survey.findings), "before")?);
     let broken_before = invariants::broken(&hives, &tree)?;
     let fixed = invariants::untouchable(&hives)?;
 
@@ -164,7 +166,7 @@ fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, ob
             .hint("this is a defect of reseal; nothing was written"));
     }
     if hives_written > 0 || !changes.is_empty() {
-        read_back(image, &partition, &hives)?;
+        read_back(image, &partition, &tree, &hives)?;
     }
     strict(options, &findings)?;
     let unproven = STEPS
@@ -200,9 +202,8 @@ fn roots(tree: &dyn Tree) -> Result<Vec<(NodeId, String)>> {
     Ok(out)
 }
 
-/// The fast check: damage refuses, notes are passed on.
-fn sound(tree: &dyn Tree, when: &str) -> Result<Vec<Finding>> {
-    let mut findings = tree.preflight()?;
+/// Damage refuses, notes are passed on.
+fn sound(mut findings: Vec<Finding>, when: &str) -> Result<Vec<Finding>> {
     // The state of the volume is the guard's to judge: whoever allowed it knows.
     findings.retain(|f| f.id != "volume-dirty" && f.id != "log-not-clean");
     let damage: Vec<&Finding> = findings.iter().filter(|f| f.level > Level::Note).collect();
@@ -226,10 +227,12 @@ fn compare_invariants(before: Vec<Finding>, after: Vec<Finding>) -> Result<Vec<F
 }
 
 /// Opens the staged volume anew, checks it, and reads every written hive as Windows would.
-fn read_back(image: &Image, partition: &reseal_disk::Partition, hives: &HiveSet) -> Result<()> {
-    let tree = crate::ntfs_tree::NtfsTree { volume: image.volume(partition)? };
-    sound(&tree, "after")?;
-    hives.read_back(&tree)
+fn read_back(image: &Image, partition: &reseal_disk::Partition, staged: &NtfsTree, hives: &HiveSet) -> Result<()> {
+    let tree = NtfsTree { volume: image.volume(partition)? };
+    let touched = staged.volume.touched();
+    let (checked, read) = rayon::join(|| tree.volume.recheck(&touched), || hives.read_back(&tree));
+    sound(checked?, "after")?;
+    read
 }
 
 fn strict(options: &Options, findings: &[Finding]) -> Result<()> {

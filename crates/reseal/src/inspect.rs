@@ -174,7 +174,7 @@ fn installation(windows: crate::image::Windows) -> Result<InstallationInfo> {
     let tree = &windows.tree;
     let mut hives = HiveSet::load(tree, &[(tree.root(), String::new())])?;
     let facts = Facts::read(&hives)?;
-    let survey = tree.survey(facts.machine_sid)?;
+    let survey = tree.survey()?;
     let subject = Subject { facts: &facts, hives: &hives, tree, volume: &windows.state, survey: &survey };
     let refusals = guards::refusals(&subject, &[])?;
     let state = |file: &crate::hives::HiveFile| match file.hive.state() {
@@ -184,6 +184,7 @@ fn installation(windows: crate::image::Windows) -> Result<InstallationInfo> {
     };
     let hive_infos = hives.files.iter().map(|f| HiveInfo { path: f.path.clone(), state: state(f) }).collect();
     let findings = std::mem::take(&mut hives.findings).into_iter().chain(crate::invariants::broken(&hives, tree)?);
+    let findings = findings.chain(survey.findings);
     Ok(InstallationInfo {
         partition: windows.state.place,
         sealed: facts.setup.is_sealed(),

@@ -2,9 +2,11 @@
 
 use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
 use memchr::memmem::Finder;
-use reseal_dtyp::{DomainSid, FileTime, Finding, Result, utf16le};
-use reseal_ntfs::{FileReference, Namespace, Scanned, Security, Volume};
+use reseal_dtyp::{FileTime, Finding, Result, utf16le};
+use reseal_ntfs::{FileReference, Namespace, Security, Volume};
 use reseal_sid::SidMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// FILE_ATTRIBUTE_REPARSE_POINT and FILE_ATTRIBUTE_ENCRYPTED.
 const REPARSE_POINT: u32 = 0x400;
@@ -74,31 +76,26 @@ impl Tree for NtfsTree {
         Ok(self.volume.path_of(file(node))?.replace('/', "\\"))
     }
 
-    fn survey(&self, machine: Option<DomainSid>) -> Result<Survey> {
-        let needle = machine.map(|sid| utf16le(&sid.to_string()));
-        let finder = needle.as_ref().map(Finder::new);
-        let named =
-            |bytes: &[u8]| finder.as_ref().is_some_and(|f| bytes.len() >= f.needle().len() && f.find(bytes).is_some());
-        let parts = self.volume.scan(Survey::default, |survey, scanned| {
-            // Damage is the preflight's to report.
-            let Scanned::Record(record) = scanned else { return };
+    fn survey(&self) -> Result<Survey> {
+        // Whose SIDs they are is known only after the hives are read, which happens at the same time.
+        let needle = utf16le("S-1-5-21-");
+        let finder = Finder::new(&needle);
+        let (files, encrypted) = (AtomicU64::new(0), AtomicUsize::new(0));
+        let named: Mutex<Vec<NodeId>> = Mutex::default();
+        let findings = self.volume.preflight_with(&|record| {
             if let Some(standard) = record.standard_information() {
-                survey.files += 1;
-                survey.encrypted += usize::from(standard.attributes & ENCRYPTED != 0);
+                files.fetch_add(1, Ordering::Relaxed);
+                encrypted.fetch_add(usize::from(standard.attributes & ENCRYPTED != 0), Ordering::Relaxed);
             }
-            if record.names().any(|name| named(name.name_bytes())) {
-                survey.named_after.push(NodeId(record.owner().0));
+            // The shortest such text has 14 characters.
+            if record.names().any(|name| name.name_bytes().len() >= 28 && finder.find(name.name_bytes()).is_some()) {
+                named.lock().unwrap_or_else(PoisonError::into_inner).push(NodeId(record.owner().0));
             }
         })?;
-        let mut all = Survey::default();
-        for mut part in parts {
-            all.files += part.files;
-            all.encrypted += part.encrypted;
-            all.named_after.append(&mut part.named_after);
-        }
-        all.named_after.sort_unstable();
-        all.named_after.dedup();
-        Ok(all)
+        let mut named_after_sids = named.into_inner().unwrap_or_else(PoisonError::into_inner);
+        named_after_sids.sort_unstable();
+        named_after_sids.dedup();
+        Ok(Survey { files: files.into_inner(), encrypted: encrypted.into_inner(), named_after_sids, findings })
     }
 
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()> {
@@ -148,10 +145,6 @@ impl Tree for NtfsTree {
         let done = self.volume.rewrite_sids(map)?;
         let changed = done.changed + done.own_descriptors;
         Ok(DescriptorCounts { unique: done.descriptors + done.own_descriptors, changed, sids: done.sids })
-    }
-
-    fn preflight(&self) -> Result<Vec<Finding>> {
-        self.volume.preflight()
     }
 
     fn check(&self) -> Result<Vec<Finding>> {

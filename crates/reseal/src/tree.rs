@@ -3,7 +3,7 @@
 //! An NTFS volume implements it here; a WIM image and a mounted folder will. Names are UTF-16 units, since lone surrogates
 //! exist; paths as `&str` are for selectors and messages only.
 
-use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
+use reseal_dtyp::{FileTime, Finding, Result};
 use reseal_sid::SidMap;
 
 /// A file or folder of a tree; it means nothing outside its tree.
@@ -59,8 +59,10 @@ pub struct Survey {
     pub files: u64,
     /// Files with an encrypted stream.
     pub encrypted: usize,
-    /// Files and folders with a name that contains the machine SID as text, ascending.
-    pub named_after: Vec<NodeId>,
+    /// Files and folders with a name that contains the text of any SID of a machine or domain, ascending.
+    pub named_after_sids: Vec<NodeId>,
+    /// What the fast check of the same pass found: everything that writing relies on.
+    pub findings: Vec<Finding>,
 }
 
 /// Files with streams, descriptors and names.
@@ -83,8 +85,8 @@ pub trait Tree: Send + Sync {
     fn descriptors(&self) -> Result<Vec<Vec<u8>>>;
     /// Path from the root, with backslashes.
     fn path(&self, node: NodeId) -> Result<String>;
-    /// One pass over all files: what needs to be known of each, and nothing kept of the others.
-    fn survey(&self, machine: Option<DomainSid>) -> Result<Survey>;
+    /// One pass over all files: the fast check of what writing relies on, and what needs to be known of single files.
+    fn survey(&self) -> Result<Survey>;
 
     /// Replaces the content of the unnamed stream.
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()>;
@@ -111,8 +113,6 @@ pub trait Tree: Send + Sync {
     /// Replaces machine SIDs in every descriptor of the tree.
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts>;
 
-    /// Fast check of what writing relies on.
-    fn preflight(&self) -> Result<Vec<Finding>>;
     /// Every check there is.
     fn check(&self) -> Result<Vec<Finding>>;
 }

@@ -212,9 +212,14 @@ fn volume(session: &mut Session<'_>, map: &SidMap) -> Result<[usize; 2]> {
 
 fn names(session: &mut Session<'_>, map: &SidMap) -> Result<usize> {
     let mut renamed = 0;
-    for node in session.survey.named_after.clone() {
+    for node in session.survey.named_after_sids.clone() {
         let path = session.tree.path(node)?;
-        renamed += session.tree.rename_sids(node, map, session.inputs.now()).within(&path)?;
+        let count = session.tree.rename_sids(node, map, session.inputs.now()).within(&path)?;
+        if count == 0 {
+            // The name holds a foreign SID.
+            continue;
+        }
+        renamed += count;
         let after = session.tree.path(node)?;
         session.record(Target::file(&path), Some(path), Some(after));
     }
