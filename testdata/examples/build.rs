@@ -11,7 +11,11 @@ fn main() -> Result<()> {
         "synthetic" => (WindowsImage { files: 200, ..WindowsImage::default() }, 64 << 20),
         set => {
             let root = real::root().context("no real data")?;
-            let (placed, sid) = if set == "c" { (real::set_c(&root)?, real::SET_C_SID) } else { (real::set_a(&root)?, real::SET_A_SID) };
+            let (placed, sid) = if set == "c" {
+                (real::set_c(&root)?, real::SET_C_SID)
+            } else {
+                (real::set_a(&root)?, real::SET_A_SID)
+            };
             let descriptors = if set == "c" { real::set_c_descriptors(&root)? } else { Vec::new() };
             (WindowsImage { sid: sid.parse()?, placed, descriptors, ..WindowsImage::default() }, 512 << 20)
         }

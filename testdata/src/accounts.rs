@@ -76,7 +76,12 @@ pub(crate) fn sam(sid: DomainSid, time: FileTime) -> Result<Vec<u8>> {
     let mut hive = Hive::new("SAM", 3, &key_descriptor()?, time)?;
     let account = hive.create_path(r"SAM\Domains\Account")?;
     let domain_descriptor = Descriptor::from_sddl("O:BAG:BAD:(A;;0xf07ff;;;BA)")?.to_bytes()?;
-    hive.set_value(account, "V", types::BINARY, &packed(&[domain_descriptor, sid.sid().to_bytes(), vec![], vec![]], 48))?;
+    hive.set_value(
+        account,
+        "V",
+        types::BINARY,
+        &packed(&[domain_descriptor, sid.sid().to_bytes(), vec![], vec![]], 48),
+    )?;
     let mut f = vec![0; 240];
     f[8..16].copy_from_slice(&time.0.to_le_bytes());
     f[72..76].copy_from_slice(&1003u32.to_le_bytes());

@@ -37,7 +37,13 @@ pub struct ImageBuilder {
 
 impl Default for ImageBuilder {
     fn default() -> ImageBuilder {
-        ImageBuilder { container: Container::Vhdx { fixed: false }, volume_len: 64 << 20, sector_size: 512, cluster_size: 4096, bare: false }
+        ImageBuilder {
+            container: Container::Vhdx { fixed: false },
+            volume_len: 64 << 20,
+            sector_size: 512,
+            cluster_size: 4096,
+            bare: false,
+        }
     }
 }
 
@@ -79,7 +85,13 @@ impl ImageBuilder {
         } else {
             let id = |n| Guid([n; 16]);
             let basic_data = Guid::parse("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7").context("a constant")?;
-            let part = GptPartition { ty: basic_data, id: id(2), name: "Basic data partition".into(), offset, len: self.volume_len };
+            let part = GptPartition {
+                ty: basic_data,
+                id: id(2),
+                name: "Basic data partition".into(),
+                offset,
+                len: self.volume_len,
+            };
             write_gpt(&*disk.bytes(), self.sector_size, id(1), &[part])?;
             let table = disk.partitions()?;
             disk.partition(table.partitions.first().context("the partition just written")?)

@@ -3,6 +3,8 @@
 //!
 //! Each function panics on a defect: a panic below, bytes that do not round-trip, a sound input that an edit made unsound.
 
+#![allow(clippy::panic, reason = "a fuzz target ends with a panic")]
+
 use crate::builder::{Container, ImageBuilder};
 use crate::windows::{WindowsImage, machine_sid};
 use anyhow::{Result, bail};
@@ -49,24 +51,26 @@ pub fn hive(data: &[u8]) {
     let Ok(mut hive) = Hive::open(data, &[], Recover::AsIs) else { return };
     let sound = hive.check().iter().all(|f| f.level == Level::Note);
     let _ = hive.dump();
-    let rewritten = hive.rewrite_sids(&map()).is_ok();
+    let rewritten = hive.rewrite_sids(&map());
     let edited = hive.create_path(r"Fuzz\Key").and_then(|key| {
         hive.set_value(key, "v", 1, &[1; 5000])?;
         hive.set_value(key, "v", 3, &[2; 3])?;
         hive.delete_key(key)
     });
-    if sound && rewritten && edited.is_ok() {
+    if let (true, Ok(edits), Ok(())) = (sound, rewritten, edited) {
         let bytes = hive.to_bytes();
         let back = Hive::open(&bytes, &[], Recover::Replay).expect("a written hive opens without logs");
         let broken: Vec<_> = back.check().into_iter().filter(|f| f.level > Level::Note).collect();
         assert!(broken.is_empty(), "{broken:?}");
-        assert!(back.residue(&map()).is_empty(), "an old SID was left");
+        // What could not be replaced is counted: text of another length in data of unknown structure, names that are taken.
+        assert!(edits.left > 0 || back.residue(&map()).is_empty(), "an old SID was left");
     }
 }
 
 /// Patches as a fuzzer makes them: three bytes of offset, one byte of value.
 fn patches(data: &[u8], len: usize) -> impl Iterator<Item = (usize, u8)> + '_ {
-    data.chunks_exact(4).map(move |c| ((usize::from(c[0]) | usize::from(c[1]) << 8 | usize::from(c[2]) << 16) % len, c[3]))
+    data.chunks_exact(4)
+        .map(move |c| ((usize::from(c[0]) | usize::from(c[1]) << 8 | usize::from(c[2]) << 16) % len, c[3]))
 }
 
 fn small_volume() -> &'static [u8] {
@@ -74,8 +78,14 @@ fn small_volume() -> &'static [u8] {
     VOLUME.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("v.raw");
-        let builder = ImageBuilder { container: Container::Raw, volume_len: 4 << 20, bare: true, cluster_size: 1024, ..ImageBuilder::default() };
-        let image = WindowsImage { files: 40, ..WindowsImage::default() };
+        let builder = ImageBuilder {
+            container: Container::Raw,
+            volume_len: 4 << 20,
+            bare: true,
+            cluster_size: 1024,
+            ..ImageBuilder::default()
+        };
+        let image = WindowsImage { files: 12, ..WindowsImage::default() };
         builder.build(&path, |volume| image.fill(volume)).expect("mkntfs and the writers work");
         std::fs::read(path).expect("just written")
     })
@@ -95,10 +105,13 @@ pub fn ntfs(data: &[u8]) {
     let root = volume.root();
     let done = volume.rewrite_sids(&map()).is_ok();
     let made = volume.create_file(root, "fuzz.txt", &[1; 9000], Security::SameAs(root), now);
-    let done = done && made.is_ok_and(|file| volume.replace(file, &[], &[2; 20_000], now).is_ok() && volume.remove(file, now).is_ok());
+    let done = done
+        && made
+            .is_ok_and(|file| volume.replace(file, &[], &[2; 20_000], now).is_ok() && volume.remove(file, now).is_ok());
     if before && done {
         let again = Volume::open(storage).expect("a written volume opens");
-        let broken: Vec<_> = again.check().expect("it can be checked").into_iter().filter(|f| f.level > Level::Note).collect();
+        let broken: Vec<_> =
+            again.check().expect("it can be checked").into_iter().filter(|f| f.level > Level::Note).collect();
         assert!(broken.is_empty(), "{broken:?}");
     }
 }
@@ -125,7 +138,9 @@ fn small_vhdx() -> &'static [u8] {
     DISK.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("v.vhdx");
-        ImageBuilder { volume_len: 2 << 20, cluster_size: 512, ..ImageBuilder::default() }.build(&path, |_| Ok(())).expect("mkntfs works");
+        ImageBuilder { volume_len: 2 << 20, cluster_size: 512, ..ImageBuilder::default() }
+            .build(&path, |_| Ok(()))
+            .expect("mkntfs works");
         std::fs::read(path).expect("just written")
     })
 }
@@ -205,7 +220,10 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
     Ok(match target {
         "descriptor" => SDDL.iter().map(|text| Ok(Descriptor::from_sddl(text)?.to_bytes()?)).collect::<Result<_>>()?,
         "sddl" => SDDL.iter().map(|text| text.as_bytes().to_vec()).collect(),
-        "hive" => vec![crate::accounts::sam(machine_sid(), FileTime(1))?, crate::registry::user(&machine_sid().account(1001), FileTime(1))?],
+        "hive" => vec![
+            crate::accounts::sam(machine_sid(), FileTime(1))?,
+            crate::registry::user(&machine_sid().account(1001), FileTime(1))?,
+        ],
         "ntfs" | "vhdx" => vec![vec![], vec![0, 0, 4, 1], vec![0x30, 0, 0x10, 9, 0x41, 0x20, 3, 0xff]],
         "lznt1" => vec![b"\x05\xb0\x00abc".to_vec(), vec![0x02, 0xb0, 0x02, b'a', 0xfc, 0x0f]],
         "xpress" | "lzx" => vec![vec![0xff, 0x0f, 0, 0, 0, 0], [vec![0, 1], vec![0x55; 300]].concat()],

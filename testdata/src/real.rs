@@ -27,7 +27,8 @@ pub fn read(root: &Path, path: &str) -> Result<Vec<u8>> {
     if !path.ends_with(".xz") {
         return std::fs::read(&full).with_context(|| full.display().to_string());
     }
-    let output = Command::new("xz").arg("-dc").arg(&full).stderr(Stdio::inherit()).output().context("xz does not run")?;
+    let output =
+        Command::new("xz").arg("-dc").arg(&full).stderr(Stdio::inherit()).output().context("xz does not run")?;
     if !output.status.success() {
         bail!("xz -dc {} ends with {}", full.display(), output.status);
     }
@@ -44,7 +45,9 @@ pub struct PlacedFile {
 }
 
 fn place(root: &Path, folder: &str, list: &[(&str, &str)]) -> Result<Vec<PlacedFile>> {
-    list.iter().map(|(from, to)| Ok(PlacedFile { path: (*to).to_owned(), bytes: read(root, &format!("{folder}{from}"))? })).collect()
+    list.iter()
+        .map(|(from, to)| Ok(PlacedFile { path: (*to).to_owned(), bytes: read(root, &format!("{folder}{from}"))? }))
+        .collect()
 }
 
 /// Machine SID of set C.
@@ -59,34 +62,54 @@ const CONFIG: &str = r"Windows\System32\config\";
 pub fn set_c(root: &Path) -> Result<Vec<PlacedFile>> {
     let c = "AndrewRathbun+DFIRArtifactMuseum@history/Windows/Registry/Win10/RathbunVM/";
     let mut files = Vec::new();
-    let config = ["SAM", "SAM.LOG1", "SAM.LOG2", "SECURITY", "SECURITY.LOG1", "DEFAULT", "DEFAULT.LOG1", "DEFAULT.LOG2", "BBI", "BBI.LOG1", "BBI.LOG2", "ELAM", "BCD-Template"];
+    let config = [
+        "SAM",
+        "SAM.LOG1",
+        "SAM.LOG2",
+        "SECURITY",
+        "SECURITY.LOG1",
+        "DEFAULT",
+        "DEFAULT.LOG1",
+        "DEFAULT.LOG2",
+        "BBI",
+        "BBI.LOG1",
+        "BBI.LOG2",
+        "ELAM",
+        "BCD-Template",
+    ];
     for name in config {
         files.extend(place(root, c, &[(name, &format!("{CONFIG}{name}"))])?);
     }
-    files.extend(place(root, c, &[
-        ("NTUSER.DAT", r"Users\rathbun\NTUSER.DAT"),
-        ("ntuser.dat.LOG1", r"Users\rathbun\ntuser.dat.LOG1"),
-        ("ntuser.dat.LOG2", r"Users\rathbun\ntuser.dat.LOG2"),
-        ("UsrClass.dat", r"Users\rathbun\AppData\Local\Microsoft\Windows\UsrClass.dat"),
-        ("UsrClass.dat.LOG1", r"Users\rathbun\AppData\Local\Microsoft\Windows\UsrClass.dat.LOG1"),
-        ("UsrClass.dat.LOG2", r"Users\rathbun\AppData\Local\Microsoft\Windows\UsrClass.dat.LOG2"),
-        ("DEFAULT (NTUSER)/NTUSER.DAT", r"Users\Default\NTUSER.DAT"),
-        ("DEFAULT (NTUSER)/NTUSER.DAT.LOG1", r"Users\Default\NTUSER.DAT.LOG1"),
-        ("DEFAULT (NTUSER)/NTUSER.DAT.LOG2", r"Users\Default\NTUSER.DAT.LOG2"),
-        ("LocalService/NTUSER.DAT", r"Windows\ServiceProfiles\LocalService\NTUSER.DAT"),
-        ("LocalService/NTUSER.DAT.LOG1", r"Windows\ServiceProfiles\LocalService\NTUSER.DAT.LOG1"),
-        ("LocalService/NTUSER.DAT.LOG2", r"Windows\ServiceProfiles\LocalService\NTUSER.DAT.LOG2"),
-        ("NetworkService/NTUSER.DAT", r"Windows\ServiceProfiles\NetworkService\NTUSER.DAT"),
-        ("NetworkService/NTUSER.DAT.LOG1", r"Windows\ServiceProfiles\NetworkService\NTUSER.DAT.LOG1"),
-        ("NetworkService/NTUSER.DAT.LOG2", r"Windows\ServiceProfiles\NetworkService\NTUSER.DAT.LOG2"),
-    ])?);
+    files.extend(place(
+        root,
+        c,
+        &[
+            ("NTUSER.DAT", r"Users\rathbun\NTUSER.DAT"),
+            ("ntuser.dat.LOG1", r"Users\rathbun\ntuser.dat.LOG1"),
+            ("ntuser.dat.LOG2", r"Users\rathbun\ntuser.dat.LOG2"),
+            ("UsrClass.dat", r"Users\rathbun\AppData\Local\Microsoft\Windows\UsrClass.dat"),
+            ("UsrClass.dat.LOG1", r"Users\rathbun\AppData\Local\Microsoft\Windows\UsrClass.dat.LOG1"),
+            ("UsrClass.dat.LOG2", r"Users\rathbun\AppData\Local\Microsoft\Windows\UsrClass.dat.LOG2"),
+            ("DEFAULT (NTUSER)/NTUSER.DAT", r"Users\Default\NTUSER.DAT"),
+            ("DEFAULT (NTUSER)/NTUSER.DAT.LOG1", r"Users\Default\NTUSER.DAT.LOG1"),
+            ("DEFAULT (NTUSER)/NTUSER.DAT.LOG2", r"Users\Default\NTUSER.DAT.LOG2"),
+            ("LocalService/NTUSER.DAT", r"Windows\ServiceProfiles\LocalService\NTUSER.DAT"),
+            ("LocalService/NTUSER.DAT.LOG1", r"Windows\ServiceProfiles\LocalService\NTUSER.DAT.LOG1"),
+            ("LocalService/NTUSER.DAT.LOG2", r"Windows\ServiceProfiles\LocalService\NTUSER.DAT.LOG2"),
+            ("NetworkService/NTUSER.DAT", r"Windows\ServiceProfiles\NetworkService\NTUSER.DAT"),
+            ("NetworkService/NTUSER.DAT.LOG1", r"Windows\ServiceProfiles\NetworkService\NTUSER.DAT.LOG1"),
+            ("NetworkService/NTUSER.DAT.LOG2", r"Windows\ServiceProfiles\NetworkService\NTUSER.DAT.LOG2"),
+        ],
+    )?);
     let amcache = "AndrewRathbun+DFIRArtifactMuseum/Amcache/Win10/RathbunVM/";
     let programs = r"Windows\AppCompat\Programs\";
     for name in ["Amcache.hve", "Amcache.hve.LOG1", "Amcache.hve.LOG2"] {
         files.extend(place(root, amcache, &[(name, &format!("{programs}{name}"))])?);
     }
     let g = "mkorman90+regipy/";
-    for (from, to) in [("SYSTEM_B.xz", "SYSTEM"), ("SYSTEM_B.LOG1.xz", "SYSTEM.LOG1"), ("SYSTEM_B.LOG2.xz", "SYSTEM.LOG2")] {
+    for (from, to) in
+        [("SYSTEM_B.xz", "SYSTEM"), ("SYSTEM_B.LOG1.xz", "SYSTEM.LOG1"), ("SYSTEM_B.LOG2.xz", "SYSTEM.LOG2")]
+    {
         files.extend(place(root, g, &[(from, &format!("{CONFIG}{to}"))])?);
     }
     files.extend(place(root, "deb_plaso_20241006/", &[("SOFTWARE", &format!("{CONFIG}SOFTWARE"))])?);
@@ -100,10 +123,14 @@ pub fn set_a(root: &Path) -> Result<Vec<PlacedFile>> {
     for (from, to) in list {
         files.extend(place(root, "deb_dfwinreg_20240316/", &[(from, &format!("{CONFIG}{to}"))])?);
     }
-    files.extend(place(root, "deb_dfwinreg_20240316/", &[
-        ("NTUSER.DAT", r"Users\user\NTUSER.DAT"),
-        ("UsrClass.dat", r"Users\user\AppData\Local\Microsoft\Windows\UsrClass.dat"),
-    ])?);
+    files.extend(place(
+        root,
+        "deb_dfwinreg_20240316/",
+        &[
+            ("NTUSER.DAT", r"Users\user\NTUSER.DAT"),
+            ("UsrClass.dat", r"Users\user\AppData\Local\Microsoft\Windows\UsrClass.dat"),
+        ],
+    )?);
     Ok(files)
 }
 

@@ -32,7 +32,13 @@ pub struct WindowsImage {
 
 impl Default for WindowsImage {
     fn default() -> WindowsImage {
-        WindowsImage { sid: machine_sid(), computer: "GOLD-07".into(), placed: Vec::new(), descriptors: Vec::new(), files: 0 }
+        WindowsImage {
+            sid: machine_sid(),
+            computer: "GOLD-07".into(),
+            placed: Vec::new(),
+            descriptors: Vec::new(),
+            files: 0,
+        }
     }
 }
 
@@ -82,7 +88,14 @@ impl WindowsImage {
     /// Fills a blank volume.
     pub fn fill(&self, volume: &mut Volume) -> Result<()> {
         let mut filler = Filler { volume };
-        for folder in [r"Windows\System32\config", r"Windows\System32\Sysprep", r"Windows\System32\winevt\Logs", r"Windows\Setup\State", "Users", "ProgramData"] {
+        for folder in [
+            r"Windows\System32\config",
+            r"Windows\System32\Sysprep",
+            r"Windows\System32\winevt\Logs",
+            r"Windows\Setup\State",
+            "Users",
+            "ProgramData",
+        ] {
             filler.folder(folder, Some(SYSTEM_SDDL))?;
         }
         if self.placed.is_empty() {
@@ -100,7 +113,11 @@ impl WindowsImage {
             filler.file(&format!(r"Windows\System32\winevt\Logs\{log}.evtx"), &content, None)?;
         }
         for (i, descriptor) in self.descriptors.iter().enumerate() {
-            filler.file_with(&format!(r"Data\{:02}\file {i}.bin", i / 100), &vec![i as u8; i % 900], Some(descriptor))?;
+            filler.file_with(
+                &format!(r"Data\{:02}\file {i}.bin", i / 100),
+                &vec![i as u8; i % 900],
+                Some(descriptor),
+            )?;
         }
         self.bulk(&mut filler)
     }
@@ -126,10 +143,17 @@ impl WindowsImage {
         for user in ACCOUNTS.iter().filter(|u| u.enabled || u.rid == 500) {
             let account = self.sid.account(user.rid);
             let home = format!(r"Users\{}", user.name);
-            let own = format!("O:{account}G:{}D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;{account})", self.sid.account(513));
+            let own = format!(
+                "O:{account}G:{}D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;{account})",
+                self.sid.account(513)
+            );
             filler.folder(&home, Some(&own))?;
             filler.file(&format!(r"{home}\NTUSER.DAT"), &registry::user(&account, TIME)?, Some(&own))?;
-            filler.file(&format!(r"{home}\AppData\Roaming\Microsoft\Protect\{account}\Preferred"), &[7; 24], Some(&own))?;
+            filler.file(
+                &format!(r"{home}\AppData\Roaming\Microsoft\Protect\{account}\Preferred"),
+                &[7; 24],
+                Some(&own),
+            )?;
             filler.file(&format!(r"$Recycle.Bin\{account}\desktop.ini"), b"[.ShellClassInfo]\r\n", Some(&own))?;
             filler.file(&format!(r"{home}\Documents\A long file name of {}.txt", user.name), b"hello", Some(&own))?;
         }
@@ -140,7 +164,8 @@ impl WindowsImage {
         for i in 0..self.files {
             let path = format!(r"Program Files\Package {:04}\component-{i:06}.dll", i / 100);
             let content: Vec<u8> = format!("file {i} ").bytes().cycle().take(i * 7 % 3000).collect();
-            let descriptor = (!self.descriptors.is_empty()).then(|| self.descriptors[i % self.descriptors.len()].as_slice());
+            let descriptor =
+                (!self.descriptors.is_empty()).then(|| self.descriptors[i % self.descriptors.len()].as_slice());
             filler.file_with(&path, &content, descriptor)?;
         }
         Ok(())

@@ -11,6 +11,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 5;
+
+/// Prints a row: what, its cost, and what it is compared with.
+type Print<'a> = &'a dyn Fn(&str, Cost, Option<(&str, Cost)>);
 /// The rival has both SIDs in its source.
 const NEW_SID: &str = "S-1-5-21-3623811015-3361044348-30300820";
 
@@ -70,7 +73,12 @@ fn built(work: &Path) -> Result<Vec<Volume>> {
         let image = work.join(format!("{name}.raw"));
         if !image.exists() {
             let windows = WindowsImage { files, ..WindowsImage::default() };
-            let builder = ImageBuilder { container: Container::Raw, volume_len: 512 << 20, bare: true, ..ImageBuilder::default() };
+            let builder = ImageBuilder {
+                container: Container::Raw,
+                volume_len: 512 << 20,
+                bare: true,
+                ..ImageBuilder::default()
+            };
             builder.build(&image, |volume| windows.fill(volume))?;
         }
         volumes.push(Volume { name: name.to_owned(), partition: image.clone(), image });
@@ -80,7 +88,8 @@ fn built(work: &Path) -> Result<Vec<Volume>> {
 
 /// Copies the last partition of a raw disk, holes kept.
 fn extract(reseal: &Path, image: &Path, partition: &Path) -> Result<()> {
-    let seen: serde_json::Value = serde_json::from_str(&text(Command::new(reseal).arg("inspect").arg(image).arg("--json"))?)?;
+    let seen: serde_json::Value =
+        serde_json::from_str(&text(Command::new(reseal).arg("inspect").arg(image).arg("--json"))?)?;
     let part = seen["partitions"].as_array().and_then(|p| p.last()).context("no partition")?;
     let number = |key: &str| part[key].as_u64().context("inspect");
     let (start, size) = (number("offset")?, number("bytes")?);
@@ -88,7 +97,11 @@ fn extract(reseal: &Path, image: &Path, partition: &Path) -> Result<()> {
     if start % (1 << 20) != 0 {
         bail!("the partition starts at {start}, not on a MiB");
     }
-    run(Command::new("dd").args(["bs=1M", "conv=sparse", "status=none", "iflag=fullblock"]).arg(format!("skip={}", blocks(start))).arg(format!("if={}", image.display())).arg(format!("of={}", partition.display())))?;
+    run(Command::new("dd")
+        .args(["bs=1M", "conv=sparse", "status=none", "iflag=fullblock"])
+        .arg(format!("skip={}", blocks(start)))
+        .arg(format!("if={}", image.display()))
+        .arg(format!("of={}", partition.display())))?;
     std::fs::OpenOptions::new().write(true).open(partition)?.set_len(size)?;
     Ok(())
 }
@@ -96,13 +109,24 @@ fn extract(reseal: &Path, image: &Path, partition: &Path) -> Result<()> {
 fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) -> Result<()> {
     let dry = |steps: &[&str]| {
         let mut command = Command::new(reseal);
-        command.arg("generalize").arg(&volume.image).args(["--dry-run", "--allow", "dirty-hive", "--sid", NEW_SID]).args(steps);
+        command
+            .arg("generalize")
+            .arg(&volume.image)
+            .args(["--dry-run", "--allow", "dirty-hive", "--sid", NEW_SID])
+            .args(steps);
         command
     };
     let files = files(reseal, &volume.image)?;
     let print = |what: &str, cost: Cost, against: Option<(&str, Cost)>| {
-        let (name, ratio) = against.map_or(("", String::new()), |(n, c)| (n, format!("{:.2}", cost.wall.as_secs_f64() / c.wall.as_secs_f64())));
-        println!("| {} | {files} | {what} | {:.3} | {name} | {ratio} | {} |", volume.name, cost.wall.as_secs_f64(), cost.peak_kib / 1024);
+        let (name, ratio) = against.map_or(("", String::new()), |(n, c)| {
+            (n, format!("{:.2}", cost.wall.as_secs_f64() / c.wall.as_secs_f64()))
+        });
+        println!(
+            "| {} | {files} | {what} | {:.3} | {name} | {ratio} | {} |",
+            volume.name,
+            cost.wall.as_secs_f64(),
+            cost.peak_kib / 1024
+        );
     };
     let ntfscat = || {
         let mut command = Command::new("ntfscat");
@@ -128,12 +152,25 @@ fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) ->
     print("rival, descriptors", descriptors, None);
     print("dry run, machine-sid", sid, Some(("rival, descriptors", descriptors)));
     print("dry run, all steps", full, Some(("rival, descriptors", descriptors)));
+    outputs(reseal, rival, volume, work, &print)
+}
+
+/// The new image against a copy with the rival run over it, and what each leaves behind.
+fn outputs(reseal: &Path, rival: &Path, volume: &Volume, work: &Path, print: Print<'_>) -> Result<()> {
+    let copy = work.join("rival.ntfs");
     let left = old_sids(&copy)?;
     let out = work.join("out.raw");
     let ours = median(|| {
         let _ = std::fs::remove_file(&out);
         let mut command = Command::new(reseal);
-        cost(command.arg("generalize").arg(&volume.image).arg("-o").arg(&out).args(["--allow", "dirty-hive", "--sid", NEW_SID, "--steps", "machine-sid"]))
+        cost(command.arg("generalize").arg(&volume.image).arg("-o").arg(&out).args([
+            "--allow",
+            "dirty-hive",
+            "--sid",
+            NEW_SID,
+            "--steps",
+            "machine-sid",
+        ]))
     })?;
     let theirs = median(|| {
         let _ = std::fs::remove_file(&copy);
@@ -151,7 +188,8 @@ fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) ->
 }
 
 fn files(reseal: &Path, image: &Path) -> Result<u64> {
-    let json: serde_json::Value = serde_json::from_str(&text(Command::new(reseal).arg("inspect").arg(image).arg("--json"))?)?;
+    let json: serde_json::Value =
+        serde_json::from_str(&text(Command::new(reseal).arg("inspect").arg(image).arg("--json"))?)?;
     json["installations"][0]["files"].as_u64().context("inspect names no files")
 }
 
@@ -166,11 +204,15 @@ fn median(mut one: impl FnMut() -> Result<Cost>) -> Result<Cost> {
 /// Runs a process to its end; its peak memory is read while it runs.
 fn cost(command: &mut Command) -> Result<Cost> {
     let start = Instant::now();
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
     let status = format!("/proc/{}/status", child.id());
     let mut peak_kib = 0;
     let code = loop {
-        if let Some(line) = std::fs::read_to_string(&status).ok().and_then(|s| s.lines().find(|l| l.starts_with("VmHWM")).map(str::to_owned)) {
+        if let Some(line) = std::fs::read_to_string(&status)
+            .ok()
+            .and_then(|s| s.lines().find(|l| l.starts_with("VmHWM")).map(str::to_owned))
+        {
             let number: String = line.chars().filter(char::is_ascii_digit).collect();
             peak_kib = number.parse().unwrap_or(peak_kib);
         }

@@ -34,13 +34,20 @@ fn documents() -> Result<[(&'static str, String); 2]> {
 
 fn steps(reseal: &Path) -> Result<String> {
     let json: Value = serde_json::from_str(&text(Command::new(reseal).args(["steps", "--json"]))?)?;
-    let mut out = format!("# Steps\n\n{NOTE}In the order of execution. Evidence: *confirmed* by a public document or measured in real hives, \
-        *inferred* from confirmed facts, *unverified*.\n");
+    let mut out = format!(
+        "# Steps\n\n{NOTE}In the order of execution. Evidence: *confirmed* by a public document or measured in real hives, \
+        *inferred* from confirmed facts, *unverified*.\n"
+    );
     for step in json["steps"].as_array().context("steps")? {
         let word = |key: &str| step[key].as_str().unwrap_or_default().to_owned();
         out += &format!("\n## {} — {}\n\n{}\n\n", word("id"), word("title"), word("about"));
         let mirrors: Vec<&str> = step["mirrors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        out += &format!("- phase: {}\n- evidence: {}\n- Sysprep's part: {}\n", word("phase"), word("evidence"), mirrors.join(", "));
+        out += &format!(
+            "- phase: {}\n- evidence: {}\n- Sysprep's part: {}\n",
+            word("phase"),
+            word("evidence"),
+            mirrors.join(", ")
+        );
         if !word("unproven").is_empty() {
             out += &format!("- unproven without a real Windows: {}\n", word("unproven"));
         }
@@ -54,9 +61,20 @@ fn steps(reseal: &Path) -> Result<String> {
 
 fn cli(reseal: &Path) -> Result<String> {
     let mut out = format!("# The command line\n\n{NOTE}");
-    let verbs: &[&[&str]] = &[&[], &["inspect"], &["generalize"], &["verify"], &["steps"], &["hive"], &["hive", "set"], &["fs"], &["fs", "check"]];
+    let verbs: &[&[&str]] = &[
+        &[],
+        &["inspect"],
+        &["generalize"],
+        &["verify"],
+        &["steps"],
+        &["hive"],
+        &["hive", "set"],
+        &["fs"],
+        &["fs", "check"],
+    ];
     for verb in verbs {
-        let help = text(Command::new(reseal).args(*verb).arg("--help").env("COLUMNS", "100").env_remove("SOURCE_DATE_EPOCH"))?;
+        let help =
+            text(Command::new(reseal).args(*verb).arg("--help").env("COLUMNS", "100").env_remove("SOURCE_DATE_EPOCH"))?;
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
         out += &format!("## reseal {}\n\n```text\n{}\n```\n\n", verb.join(" "), lines.join("\n").trim_end());
     }

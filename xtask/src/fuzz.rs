@@ -24,8 +24,14 @@ pub(crate) fn fuzz(args: &[String]) -> Result<()> {
         for (i, seed) in reseal_testdata::fuzz::seeds(target)?.into_iter().enumerate() {
             std::fs::write(corpus.join(format!("seed-{i:03}")), seed)?;
         }
-        let limits = [format!("-max_total_time={seconds}"), "-timeout=10".into(), "-rss_limit_mb=1024".into(), "-max_len=65536".into()];
-        run(command("cargo", &["+nightly", "fuzz", "run", "--release", target, "--"]).args(limits))?;
+        let limits = [
+            format!("-max_total_time={seconds}"),
+            "-timeout=10".into(),
+            "-rss_limit_mb=1024".into(),
+            "-max_len=65536".into(),
+        ];
+        run(command("cargo", &["+nightly", "fuzz", "run", "--release", "--sanitizer", "none", target, "--"])
+            .args(limits))?;
     }
     Ok(())
 }

@@ -17,8 +17,19 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Packages without a program of their own: needed for the account oracle and the benchmark volumes, only with shared tools.
-const FOR_TOOLS: &[&str] =
-    &["python3-impacket", "python3-hivex", "python3-pycryptodome", "ntfs-3g-dev", "wimtools", "gdisk", "dosfstools", "gcc", "libc6-dev", "qemu-system-x86", "cpio"];
+const FOR_TOOLS: &[&str] = &[
+    "python3-impacket",
+    "python3-hivex",
+    "python3-pycryptodome",
+    "ntfs-3g-dev",
+    "wimtools",
+    "gdisk",
+    "dosfstools",
+    "gcc",
+    "libc6-dev",
+    "qemu-system-x86",
+    "cpio",
+];
 
 pub(crate) fn setup() -> Result<()> {
     packages()?;
@@ -36,7 +47,8 @@ fn has_package(name: &str) -> bool {
 }
 
 fn packages() -> Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS.iter().filter(|(program, _)| !has_program(program)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !has_program(program)).map(|(_, package)| *package).collect();
     if shared().is_some() {
         missing.extend(FOR_TOOLS.iter().filter(|package| !has_package(package)));
     }
@@ -53,7 +65,8 @@ fn packages() -> Result<()> {
     let apt = |args: &[&str]| {
         let mut all = vec!["DEBIAN_FRONTEND=noninteractive", "apt-get"];
         all.extend(args);
-        let mut command = if root_user { command("env", &all) } else { command("sudo", &[&["env"], &all[..]].concat()) };
+        let mut command =
+            if root_user { command("env", &all) } else { command("sudo", &[&["env"], &all[..]].concat()) };
         run(&mut command)
     };
     let install = [&["install", "-y", "-qq", "--no-install-recommends"], &missing[..]].concat();

@@ -15,7 +15,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("reseal-hive", &["reseal-dtyp", "reseal-sid"]),
     ("reseal-ntfs", &["reseal-dtyp", "reseal-sid", "reseal-disk", "reseal-codec"]),
     ("reseal-wim", &["reseal-dtyp", "reseal-sid", "reseal-disk", "reseal-codec"]),
-    ("reseal", &["reseal-dtyp", "reseal-codec", "reseal-sid", "reseal-disk", "reseal-hive", "reseal-ntfs", "reseal-wim"]),
+    (
+        "reseal",
+        &["reseal-dtyp", "reseal-codec", "reseal-sid", "reseal-disk", "reseal-hive", "reseal-ntfs", "reseal-wim"],
+    ),
     ("reseal-cli", &["reseal"]),
 ];
 
@@ -24,7 +27,13 @@ const MAX_FILE_LINES: usize = 600;
 /// Fixtures are built, not stored.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Unfinished by its own words. Written in two parts, so that this list is not found itself.
-const BANNED: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("#[ign", "ore"), concat!("XX", "X")];
+const BANNED: &[&str] = &[
+    concat!("todo", "!("),
+    concat!("unimplemented", "!("),
+    concat!("FIX", "ME"),
+    concat!("#[ign", "ore"),
+    concat!("XX", "X"),
+];
 /// Names that say nothing.
 const BANNED_MODULES: &[&str] = &["base", "util", "utils", "helpers", "common"];
 
@@ -90,9 +99,16 @@ fn ntfs_uses_only_io(out: &mut Vec<String>) -> Result<()> {
 /// What ships carries licences that `deny.toml` lists.
 fn licences(metadata: &Value, out: &mut Vec<String>) -> Result<()> {
     let deny = std::fs::read_to_string(root().join("deny.toml"))?;
-    let list = deny.split("allow = [").nth(1).and_then(|rest| rest.split(']').next()).context("deny.toml has no list of licences")?;
+    let list = deny
+        .split("allow = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next())
+        .context("deny.toml has no list of licences")?;
     let allowed: BTreeSet<&str> = list.split('"').skip(1).step_by(2).collect();
-    let shipped = text(&mut command(cargo(), &["tree", "--package", "reseal-cli", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]))?;
+    let shipped = text(&mut command(
+        cargo(),
+        &["tree", "--package", "reseal-cli", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"],
+    ))?;
     let shipped: BTreeSet<&str> = shipped.lines().filter_map(|line| line.split_whitespace().next()).collect();
     for package in packages(metadata)? {
         let name = package["name"].as_str().unwrap_or_default();
@@ -101,9 +117,10 @@ fn licences(metadata: &Value, out: &mut Vec<String>) -> Result<()> {
         }
         let licence = package["license"].as_str().unwrap_or_default();
         let one_fits = licence.split(" OR ").any(|choice| {
-            choice.trim_matches(['(', ')']).split(" AND ").all(|part| {
-                part.trim_matches(['(', ')', ' ']).split('/').any(|word| allowed.contains(word.trim()))
-            })
+            choice
+                .trim_matches(['(', ')'])
+                .split(" AND ")
+                .all(|part| part.trim_matches(['(', ')', ' ']).split('/').any(|word| allowed.contains(word.trim())))
         });
         if !one_fits {
             out.push(format!("{name} ships under `{licence}`, which deny.toml does not allow"));

@@ -144,7 +144,7 @@ fn compressed(
             out[done] = symbol as u8;
             done += 1;
         } else {
-            let (header, number) = (symbol - 256 & 7, (symbol - 256) >> 3);
+            let (header, number) = ((symbol - 256) & 7, (symbol - 256) >> 3);
             let len = 2 + if header == 7 { 7 + codes.length.decode(bits)? } else { header };
             let offset = match_offset(bits, codes, recent, number)?;
             if len > end - done {

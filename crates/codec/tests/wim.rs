@@ -58,7 +58,7 @@ fn sample(dir: &std::path::Path) {
         })
         .collect();
     let mut code = vec![0u8; 300_000];
-    code.iter_mut().enumerate().for_each(|(i, b)| *b = if i % 7 == 0 { 0xe8 } else { (i / 97) as u8 ^ random() % 4 });
+    code.iter_mut().enumerate().for_each(|(i, b)| *b = if i % 7 == 0 { 0xe8 } else { (i / 97) as u8 ^ (random() % 4) });
     let runs: Vec<u8> = (0..40u8).flat_map(|i| vec![i; 9_000]).collect();
     for (name, data) in [("noise", noise), ("words", words), ("code", code), ("runs", runs), ("small", b"x".repeat(50))]
     {

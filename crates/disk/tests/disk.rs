@@ -7,9 +7,7 @@
 )]
 
 use proptest::prelude::*;
-use reseal_disk::{
-    CreateVhdx, Disk, Format, GptPartition, PartitionType, ReadAt, Scheme, WriteAt, create_vhdx, write_gpt,
-};
+use reseal_disk::{CreateVhdx, Disk, Format, GptPartition, PartitionType, Scheme, create_vhdx, write_gpt};
 use reseal_dtyp::{Guid, Kind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -238,6 +236,8 @@ fn sample() -> Vec<u8> {
     std::fs::read(out).unwrap()
 }
 
+type Fault = Box<dyn Fn(&mut Vec<u8>)>;
+
 /// The faults that `qemu-img check` sees, and the two that it does not.
 #[test]
 fn seeded_faults_are_refused() {
@@ -250,7 +250,7 @@ fn seeded_faults_are_refused() {
     };
     try_open(&good).unwrap();
     let bat = 3 << 20;
-    let faults: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 8] = [
+    let faults: [(&str, Fault); 8] = [
         ("both headers", Box::new(|d| (d[0x10010] ^= 1, d[0x20010] ^= 1).0)),
         ("both region tables", Box::new(|d| (d[0x30010] ^= 1, d[0x40010] ^= 1).0)),
         ("blocks overlap", Box::new(move |d| d.copy_within(bat..bat + 8, bat + 8))),

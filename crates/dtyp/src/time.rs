@@ -25,7 +25,8 @@ impl FileTime {
             return Some(FileTime::from_unix(seconds));
         }
         let b = text.as_bytes();
-        let shape = b.len() == 20 && [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')].iter().all(|(i, c)| b[*i] == *c);
+        let shape = b.len() == 20
+            && [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')].iter().all(|(i, c)| b[*i] == *c);
         if !shape {
             return None;
         }

@@ -1,5 +1,10 @@
 //! Descriptors: byte-exact round trip, SDDL, hostile bytes.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test ends with a panic and says what it skips")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends with a panic and says what it skips"
+)]
 
 use proptest::prelude::*;
 use reseal_dtyp::{Ace, AceBody, Acl, Descriptor, Guid, Sid, ace_type};

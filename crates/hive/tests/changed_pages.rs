@@ -59,19 +59,33 @@ fn apply(hive: &mut Hive, edit: &Edit) {
     let key = |hive: &Hive, k: u8| hive.key(&path(k)).unwrap();
     match edit {
         Edit::Set(k, n) => {
-            drop(key(hive, *k).map(|id| hive.set_value(id, "v", 3, &vec![*k; usize::from(*n)]).unwrap()))
+            if let Some(id) = key(hive, *k) {
+                hive.set_value(id, "v", 3, &vec![*k; usize::from(*n)]).unwrap();
+            }
         }
-        Edit::Delete(k) => drop(key(hive, *k).map(|id| hive.delete_value(id, "v").unwrap())),
-        Edit::Create(k) => drop(hive.create_path(&format!(r"Software\New {k}\Below")).unwrap()),
-        Edit::Remove(k) => drop(key(hive, *k).map(|id| hive.delete_key(id).unwrap())),
+        Edit::Delete(k) => {
+            if let Some(id) = key(hive, *k) {
+                hive.delete_value(id, "v").unwrap();
+            }
+        }
+        Edit::Create(k) => {
+            hive.create_path(&format!(r"Software\New {k}\Below")).unwrap();
+        }
+        Edit::Remove(k) => {
+            if let Some(id) = key(hive, *k) {
+                hive.delete_key(id).unwrap();
+            }
+        }
         Edit::Rename(k, n) => {
             let name: Vec<u16> = format!("renamed {}", "x".repeat(usize::from(*n))).encode_utf16().collect();
-            // A sibling may have the name already.
             if let Some(id) = key(hive, *k) {
+                // A sibling may have the name already.
                 let _ = hive.rename_key(id, &name);
             }
         }
-        Edit::Sids(n) => drop(hive.rewrite_sids(&SidMap::new([(OLD, DomainSid([*n, 2, 3]))]).unwrap()).unwrap()),
+        Edit::Sids(n) => {
+            hive.rewrite_sids(&SidMap::new([(OLD, DomainSid([*n, 2, 3]))]).unwrap()).unwrap();
+        }
     }
 }
 

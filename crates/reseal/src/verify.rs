@@ -119,6 +119,9 @@ impl Search {
 /// A hit by place, so that one that two passes see counts once.
 type Hits = BTreeSet<(String, usize, &'static str, u64)>;
 
+/// File, stream name, offset in the stream, which needle, which form.
+type StreamHit = (reseal_ntfs::FileReference, Vec<u16>, u64, usize, &'static str);
+
 /// Verifies every NTFS volume of the image, and that no needle (a SID or a text) stands anywhere in it: in files, hives,
 /// descriptors, names and free space, decoded and raw.
 pub fn verify(image: &Image, needles: &[String]) -> Result<Verification> {
@@ -192,8 +195,7 @@ fn installation(tree: &NtfsTree, states: &mut Vec<String>) -> Result<Vec<Finding
 fn traces(tree: &NtfsTree, search: &Search, out: &mut Verification) -> Result<()> {
     // (stream region or volume offset) of each hit, gathered from all threads.
     let on_medium: Mutex<BTreeSet<(u64, usize, &'static str)>> = Mutex::default();
-    let in_streams: Mutex<BTreeSet<(reseal_ntfs::FileReference, Vec<u16>, u64, usize, &'static str)>> =
-        Mutex::default();
+    let in_streams: Mutex<BTreeSet<StreamHit>> = Mutex::default();
     let visit = |place: &SweepPlace, bytes: &[u8]| {
         search.find(bytes, |at, pattern| match place {
             SweepPlace::Medium { offset } => {

@@ -161,7 +161,7 @@ fn operand(token: &Token) -> Result<String> {
     Ok(match token {
         Token::Int { value, base, sign, .. } => {
             let plus = if *sign == 1 { "+" } else { "" };
-            let minus = if *value < 0 { "-" } else { "" };
+            let minus = if *value < 0 || (*value == 0 && *sign == 2) { "-" } else { "" };
             let magnitude = value.unsigned_abs();
             match base {
                 1 => format!("{plus}{minus}0{magnitude:o}"),
