@@ -1,7 +1,7 @@
 //! Replacement inside a self-relative security descriptor.
 
 use crate::{Form, SidMap};
-use reseal_dtyp::{Descriptor, Result};
+use reseal_dtyp::{Descriptor, Error, Result};
 
 /// How many SIDs of a descriptor were replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +21,8 @@ impl DescriptorRewrite {
 
 impl SidMap {
     /// Replaces every old SID of a self-relative descriptor in place: those that its structure names, then those that
-    /// stand anywhere else in its bytes. Length, layout, order and masks stay. `Damaged` when it does not parse.
+    /// stand anywhere else in its bytes. Length, layout, order and masks stay. `Damaged`, with nothing changed, when it does
+    /// not parse or would not parse alike afterwards.
     pub fn rewrite_descriptor(&self, sd: &mut [u8]) -> Result<DescriptorRewrite> {
         // Most descriptors name no account of the machine: one search settles that before anything is parsed.
         let found: Vec<_> = self.find(sd).filter(|o| o.form == Form::Binary).collect();
@@ -29,6 +30,7 @@ impl SidMap {
             return Ok(DescriptorRewrite::default());
         }
         let named = Descriptor::sid_offsets(sd)?;
+        let before = sd.to_vec();
         let mut out = DescriptorRewrite::default();
         for occurrence in found {
             let start = occurrence.offset + 2;
@@ -38,6 +40,15 @@ impl SidMap {
             } else {
                 out.by_pattern += 1;
             }
+        }
+        // Bytes that look like the SID may lie across the structure itself; then nothing can be replaced there.
+        if out.by_pattern > 0 && Descriptor::sid_offsets(sd).ok().as_ref() != Some(&named) {
+            sd.copy_from_slice(&before);
+            let detail = format!(
+                "the bytes of an old SID lie across its structure ({} SIDs, {} elsewhere)",
+                out.structural, out.by_pattern
+            );
+            return Err(Error::damaged("security descriptor", "", 0, detail));
         }
         Ok(out)
     }

@@ -1,5 +1,10 @@
 //! Every descriptor of three real `$SDS` streams: byte-exact round trip, and a rewrite there and back.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test ends with a panic and says what it skips")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends with a panic and says what it skips"
+)]
 
 use reseal_dtyp::{Descriptor, DomainSid, Sid};
 use reseal_sid::SidMap;
