@@ -1,4 +1,5 @@
 //! A made-up machine, sealed: every value, file and descriptor that a step promises.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may fail and tell")]
 
 mod rig;
 
@@ -327,4 +328,23 @@ fn the_number_of_threads_changes_nothing() {
         report["sid"]["new"].as_str().unwrap().to_owned()
     };
     assert_ne!(drawn(), drawn());
+}
+
+/// What stands in the image is no markup in the answer file.
+#[test]
+fn a_crafted_architecture_is_no_markup() {
+    let bench = Bench::new();
+    let gold = bench.synthetic();
+    let key = r"ControlSet001\Control\Session Manager\Environment";
+    for (i, text) in [r#"sz:x"><settings pass="evil"/><x y=""#, "sz:", "sz:amd\u{b864}64"].into_iter().enumerate() {
+        let crafted = bench.arg(&format!("crafted{i}.vhdx"));
+        reseal(["hive", "set", &gold, "--hive", "SYSTEM", key, "PROCESSOR_ARCHITECTURE", text, "-o", &crafted])
+            .exits(0);
+        let out = bench.arg(&format!("sealed{i}.vhdx"));
+        let run = reseal(["generalize", &crafted, "-o", &out, "--computer-name", "WEB-01"]);
+        if run.code == 0 {
+            let answer = reseal(["fs", "cat", &out, r"Windows\Panther\unattend.xml"]).exits(0).text();
+            assert!(answer.contains("processorArchitecture=\"amd64\"") && !answer.contains("evil"), "{answer}");
+        }
+    }
 }

@@ -99,14 +99,17 @@ impl Logical {
         let (ours, theirs) = (set(ours), set(&theirs));
         let tops = [ours.difference(&theirs), theirs.difference(&ours)].map(|lines| top_key(lines.map(String::as_str)));
         match tops {
-            [Ok(a), Ok(b)] if a.is_none() || b.is_none() || a.map(parent) == b.map(parent) => Ok(()),
+            [Ok(a), Ok(b)] if a.zip(b).is_none_or(|(a, b)| siblings(a, b)) => Ok(()),
             _ => Err(format!("the hive {path} differs in more than one key: {tops:?}")),
         }
     }
 }
 
-fn parent(key: &str) -> &str {
-    key.rsplit_once('\\').map_or("", |(parent, _)| parent)
+/// Whether two keys lie below one parent. A name may hold an escaped character, with a backslash of its own.
+fn siblings(a: &str, b: &str) -> bool {
+    let parent = |key: &str| key.rfind('\\').map_or(0, |at| at + 1);
+    let common = parent(a).min(parent(b));
+    a.as_bytes()[..common] == b.as_bytes()[..common]
 }
 
 /// The key above all lines; `Err` with two keys when none is.
