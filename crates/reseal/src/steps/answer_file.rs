@@ -38,7 +38,7 @@ impl Step for AnswerFile {
             report_others(session)?;
             return Ok(Some("no --unattend and no --computer-name".to_owned()));
         }
-        let architecture = session.facts.product.architecture.as_deref().unwrap_or("amd64");
+        let architecture = architecture(session.facts.product.architecture.as_deref())?;
         let content = unattend::compose(session.options.unattend.as_deref(), name, architecture)?;
         let descriptor = Descriptor::from_sddl(SDDL)?.to_bytes()?;
         make_folder(session)?;
@@ -53,6 +53,18 @@ impl Step for AnswerFile {
         report_others(session)?;
         Ok(None)
     }
+}
+
+/// The word for the answer file's `processorArchitecture`. What the hive says goes into XML: only known words pass.
+fn architecture(stated: Option<&str>) -> Result<&'static str> {
+    let stated = stated.unwrap_or("amd64");
+    let known = ["amd64", "x86", "arm64", "arm"].into_iter().find(|word| *word == stated);
+    known.ok_or_else(|| {
+        Error::new(
+            Kind::Damaged,
+            format!("PROCESSOR_ARCHITECTURE is `{}`, which is no architecture of Windows", stated.escape_debug()),
+        )
+    })
 }
 
 fn make_folder(session: &mut Session<'_>) -> Result<()> {
