@@ -140,8 +140,13 @@ fn expression(tokens: &[Token]) -> Result<String> {
         let (_, name, precedence) = OPERATORS.iter().find(|(c, _, _)| c == code).ok_or_else(bad)?;
         let (right, right_precedence) = stack.pop().ok_or_else(bad)?;
         if *precedence == 0 {
-            let wrap = *code == 0xa2;
-            stack.push((if wrap { format!("!({right})") } else { format!("{name} {right}") }, 8));
+            // `!` always has parentheses, as Windows prints it; the others where their operand has an operator of its own.
+            let text = match *code {
+                0xa2 => format!("!({right})"),
+                _ if right_precedence < 8 => format!("{name} ({right})"),
+                _ => format!("{name} {right}"),
+            };
+            stack.push((text, 8));
             continue;
         }
         let (left, left_precedence) = stack.pop().ok_or_else(bad)?;
