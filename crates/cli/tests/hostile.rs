@@ -120,19 +120,17 @@ impl Sound {
     /// Judges the image at `path`, of which the byte at `damaged` (of the volume) is not what it was.
     fn judge(&self, path: &Path, damaged: Option<u64>) -> Verdict {
         let out = path.with_extension("out");
+        // A case that failed leaves its result.
+        let _ = std::fs::remove_file(&out);
         let state = clean(path);
         let sealed = seal(path, &out);
-        let verdict = match (state, &sealed) {
+        match (state, &sealed) {
             (None, Ok(())) => panic!("what cannot be inspected was sealed"),
             (None, Err(_)) => Verdict::Closed,
             (Some(false), _) => Verdict::Reported,
             (Some(true), Err(_)) => Verdict::Refused,
             (Some(true), Ok(())) => self.compare(&out, damaged),
-        };
-        if sealed.is_ok() {
-            std::fs::remove_file(&out).expect("it was made");
         }
-        verdict
     }
 
     /// Whether the result is sound and equal to the sealed sound image but for the damaged structure.
