@@ -13,9 +13,9 @@ impl Volume {
     /// Writes `pieces` (byte offset in the stream, bytes) over a stream where it lies: its length and its clusters stay, and
     /// the cost follows the pieces. The times in all names follow.
     ///
-    /// `false`, with nothing written, when that is not possible: the stream lies in the file record, is compressed, sparse,
-    /// encrypted or stored by WOF, has a hole there, or a piece reaches beyond what was ever written. [`Volume::replace`]
-    /// serves then.
+    /// `false`, with nothing written, when that is not possible: the stream lies in the file record, is compressed, sparse
+    /// or stored by WOF, has a hole there, or a piece reaches beyond what was ever written. [`Volume::replace`]
+    /// serves then. `Unsupported` for EFS.
     pub fn overwrite(
         &mut self,
         reference: FileReference,
