@@ -109,11 +109,7 @@ fn extract(reseal: &Path, image: &Path, partition: &Path) -> Result<()> {
 fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) -> Result<()> {
     let dry = |steps: &[&str]| {
         let mut command = Command::new(reseal);
-        command
-            .arg("generalize")
-            .arg(&volume.image)
-            .args(["--dry-run", "--allow", "dirty-hive", "--sid", NEW_SID])
-            .args(steps);
+        command.arg("generalize").arg(&volume.image).args(["--dry-run", "--allow", "dirty-hive"]).args(steps);
         command
     };
     let files = files(reseal, &volume.image)?;

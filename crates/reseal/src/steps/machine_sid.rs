@@ -77,7 +77,10 @@ impl Step for MachineSid {
             SidChoice::Given(sid) => sid,
             _ => draw(session, old)?,
         };
-        refuse_if_present(session, new)?;
+        // A drawn SID is one of 2^96 and avoids the domains on the volume; one that was given may stand anywhere.
+        if matches!(choice, SidChoice::Given(_)) {
+            refuse_if_present(session, new)?;
+        }
         let map = SidMap::new([(old, new)])?;
         // Looked up before the folders are renamed.
         let users_losing_keys = users_with_keys(session, old)?;
