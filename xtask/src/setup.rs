@@ -46,7 +46,8 @@ fn has_package(name: &str) -> bool {
     Command::new("dpkg").args(["-s", name]).output().is_ok_and(|o| o.status.success())
 }
 
-fn packages() -> Result<()> {
+/// The Debian packages that are not here yet.
+fn missing() -> Vec<&'static str> {
     let mut missing: Vec<&str> =
         PROGRAMS.iter().filter(|(program, _)| !has_program(program)).map(|(_, package)| *package).collect();
     if shared().is_some() {
@@ -54,9 +55,26 @@ fn packages() -> Result<()> {
     }
     missing.sort_unstable();
     missing.dedup();
-    if missing.is_empty() {
-        return Ok(());
+    missing
+}
+
+fn packages() -> Result<()> {
+    // Twice: where Debian's backports are mixed in, installing one package can remove another that was there (`qemu-system-x86` of
+    // the release and `qemu-utils` of the backports exclude each other), and only the second look sees it.
+    for _ in 0..2 {
+        let missing = missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        install(&missing)?;
     }
+    match missing().as_slice() {
+        [] => Ok(()),
+        still => bail!("installed, and still not here: {}", still.join(" ")),
+    }
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     if !has_program("apt-get") {
         bail!("please install these (their Debian names): {}", missing.join(" "));
     }
@@ -69,7 +87,7 @@ fn packages() -> Result<()> {
             if root_user { command("env", &all) } else { command("sudo", &[&["env"], &all[..]].concat()) };
         run(&mut command)
     };
-    let install = [&["install", "-y", "-qq", "--no-install-recommends"], &missing[..]].concat();
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing].concat();
     // The package lists of a fresh machine may be older than the packages.
     apt(&["update", "-qq"])?;
     apt(&install).context("apt-get install")
