@@ -13,10 +13,12 @@ pub struct View<'a> {
 macro_rules! int {
     ($name:ident, $ty:ty, $len:expr) => {
         /// Reads a little-endian integer; `Damaged` when the structure is too short.
+        #[inline]
         pub fn $name(&self, offset: usize, field: &'static str) -> Result<$ty> {
-            let mut raw = [0; $len];
-            raw.copy_from_slice(self.bytes(offset, $len, field)?);
-            Ok(<$ty>::from_le_bytes(raw))
+            match self.bytes.get(offset..).and_then(|rest| rest.first_chunk()) {
+                Some(raw) => Ok(<$ty>::from_le_bytes(*raw)),
+                None => Err(self.short(offset, $len, field)),
+            }
         }
     };
 }
@@ -43,14 +45,19 @@ impl<'a> View<'a> {
     }
 
     /// `len` bytes at `offset`; `Damaged` when the structure is too short.
+    #[inline]
     pub fn bytes(&self, offset: usize, len: usize, field: &'static str) -> Result<&'a [u8]> {
-        offset.checked_add(len).and_then(|end| self.bytes.get(offset..end)).ok_or_else(|| {
-            self.damaged(
-                offset,
-                field,
-                format!("needs {len} bytes at {offset:#x}, the structure has {:#x}", self.bytes.len()),
-            )
-        })
+        match offset.checked_add(len).and_then(|end| self.bytes.get(offset..end)) {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.short(offset, len, field)),
+        }
+    }
+
+    /// Apart from the reads, so that these stay small enough to be inlined.
+    #[cold]
+    fn short(&self, offset: usize, len: usize, field: &'static str) -> Error {
+        let detail = format!("needs {len} bytes at {offset:#x}, the structure has {:#x}", self.bytes.len());
+        self.damaged(offset, field, detail)
     }
 
     /// A part as a structure of its own.

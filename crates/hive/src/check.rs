@@ -5,6 +5,7 @@ use crate::check_tree;
 use crate::hive::Hive;
 use crate::image::{BIN_HEADER, Image, bin_len, place};
 use crate::owners::CellSet;
+use crate::space::Space;
 use reseal_dtyp::{Finding, Level};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +17,10 @@ const MAX_OF_A_KIND: usize = 100;
 pub(crate) struct Check<'a> {
     pub(crate) image: Cow<'a, Image>,
     pub(crate) root: u32,
-    /// Only what edits touched is looked at: a reference is followed through the image's own table of cells, and what other
-    /// keys use is not known.
+    /// Only what edits touched is looked at, and the hbins that it refers to: what other keys use is not known.
     pub(crate) partial: bool,
+    /// Hbins whose cells were walked.
+    walked: BTreeSet<u32>,
     /// Cells that tile their hbin: starts, and which of them are allocated.
     starts: CellSet,
     allocated: CellSet,
@@ -70,10 +72,7 @@ impl Hive {
     pub fn check_edits(&self) -> Vec<Finding> {
         let mut found = Findings::default();
         self.check_sealed_base(&mut found);
-        let sets = || CellSet::new(0);
-        let image = Cow::Borrowed(&self.image);
-        let mut check =
-            Check { image, root: self.root, partial: true, starts: sets(), allocated: sets(), used: sets(), found };
+        let mut check = Check::new(Cow::Borrowed(&self.image), self.root, true, found);
         let page = LEN as u32;
         let written = self.image.pages.iter().filter(|&&p| p > 0 && (p - 1) * page < self.image.size);
         let bins: BTreeSet<u32> = written.map(|p| self.image.bin_start((p - 1) * page)).collect();
@@ -127,14 +126,12 @@ fn check(bytes: Vec<u8>) -> Vec<Finding> {
             }
         }
     }
-    let image = Image { bytes, bins, size, minor: base.minor, space: None, changed: false, pages: BTreeSet::new() };
+    let image = Image { bytes: bytes.into(), bins, size, minor: base.minor, space: Space::default(), changed: false, pages: BTreeSet::new() };
     check_image(Cow::Owned(image), base.root, &broken, found)
 }
 
 fn check_image(image: Cow<'_, Image>, root: u32, broken: &[u32], found: Findings) -> Vec<Finding> {
-    let size = image.size;
-    let sets = || CellSet::new(size);
-    let mut check = Check { image, root, partial: false, starts: sets(), allocated: sets(), used: sets(), found };
+    let mut check = Check::new(image, root, false, found);
     check.cells(broken);
     check_tree::run(&mut check);
     check.leaks();
@@ -165,7 +162,14 @@ fn check_base(base: &BaseBlock, file_len: usize, found: &mut Findings) {
     }
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(image: Cow<'a, Image>, root: u32, partial: bool, found: Findings) -> Check<'a> {
+        let size = image.size;
+        let sets = || CellSet::new(size);
+        let walked = BTreeSet::new();
+        Check { image, root, partial, walked, starts: sets(), allocated: sets(), used: sets(), found }
+    }
+
     pub(crate) fn add(&mut self, level: Level, id: &'static str, place: impl Into<String>, detail: impl Into<String>) {
         self.found.add(level, id, place.into(), detail.into());
     }
@@ -198,6 +202,7 @@ impl Check<'_> {
     }
 
     fn cells_of(&mut self, bin: u32) {
+        self.walked.insert(bin);
         let end = self.image.bin_end(bin);
         let (mut at, mut free_before) = (bin + BIN_HEADER as u32, false);
         while at < end {
@@ -208,9 +213,7 @@ impl Check<'_> {
                 self.damage("cell-size", format!("cell at {:#x}", place(at)), detail);
                 return;
             }
-            if !self.partial {
-                self.starts.insert(at);
-            }
+            self.starts.insert(at);
             if raw < 0 {
                 if !self.partial {
                     self.allocated.insert(at);
@@ -228,9 +231,12 @@ impl Check<'_> {
     pub(crate) fn take(&mut self, at: u32, what: &str) -> bool {
         let here = || format!("{what} at {:#x}", place(at));
         if self.partial {
-            let start = self.image.space.as_ref().is_none_or(|space| space.is_start(at));
+            let bin = self.image.bin_start(at);
+            if at < self.image.size && !self.walked.contains(&bin) {
+                self.cells_of(bin);
+            }
             return match self.image.content(at, "cell") {
-                Ok(_) if start => true,
+                Ok(_) if self.starts.contains(at) => true,
                 Ok(_) => {
                     self.damage("cell-reference", here(), "no cell starts there");
                     false

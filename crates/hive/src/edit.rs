@@ -92,7 +92,7 @@ impl Hive {
             return Err(Error::new(Kind::Conflict, "the root key cannot be deleted"));
         };
         let doomed = self.subtree(key)?;
-        self.image.open_space()?;
+        self.image.editable()?;
         self.image.remove_subkey(parent.0, key.0)?;
         for at in doomed {
             self.free_key(at)?;
@@ -161,7 +161,7 @@ impl Hive {
             return Err(Error::new(Kind::Conflict, detail));
         }
         if let Some(parent) = parent {
-            self.image.open_space()?;
+            self.image.editable()?;
             self.image.remove_subkey(parent.0, key.0)?;
         }
         let moved = self.rewrite_name(key, new_name)?;

@@ -3,8 +3,9 @@
 //! Offsets of cells (`at`) count from the first hbin. A cell is a signed 32-bit size (negative: allocated) and its content.
 
 use crate::base_block::{BaseBlock, LEN, at as field, get16, get32, put32};
+use crate::memory::Memory;
 use crate::space::Space;
-use reseal_dtyp::{Error, Kind, Result, View};
+use reseal_dtyp::{Error, Result, View};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -15,15 +16,15 @@ pub(crate) const BIN_HEADER: usize = 32;
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
     /// Base block, hbins, tail.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Memory,
     /// Offset of each hbin, ascending; they tile `0..size`.
     pub(crate) bins: Vec<u32>,
     /// Length of all hbins.
     pub(crate) size: u32,
     /// Minor version: decides list kinds and big data.
     pub(crate) minor: u32,
-    /// The table of free cells and cell starts, made by the first edit.
-    pub(crate) space: Option<Space>,
+    /// The table of free cells and cell starts, made as edits need it.
+    pub(crate) space: Space,
     /// Whether an edit was made.
     pub(crate) changed: bool,
     /// Pages of 4 KiB of the file that edits wrote to.
@@ -45,7 +46,7 @@ pub(crate) fn place(at: u32) -> u64 {
 
 impl Image {
     /// Takes a hive whose base block was admitted; checks that hbins tile it, not the cells in them.
-    pub(crate) fn new(bytes: Vec<u8>, base: &BaseBlock) -> Result<Image> {
+    pub(crate) fn new(bytes: Memory, base: &BaseBlock) -> Result<Image> {
         let mut bins = Vec::new();
         let mut at = 0u32;
         while at < base.bins {
@@ -58,7 +59,7 @@ impl Image {
             bins,
             size: base.bins,
             minor: base.minor,
-            space: None,
+            space: Space::default(),
             changed: false,
             pages: BTreeSet::new(),
         };
@@ -115,10 +116,8 @@ impl Image {
 
     /// Content of an allocated cell for writing. Counts as an edit.
     pub(crate) fn content_mut(&mut self, at: u32, what: &'static str) -> Result<&mut [u8]> {
-        self.open_space()?;
         let extent = self.extent(at, what)?;
-        let known = self.space.as_ref().is_some_and(|space| space.is_start(at));
-        if !extent.allocated || !known {
+        if !self.open_cell(at)? || !extent.allocated {
             return Err(Error::damaged(what, "cell", place(at), "does not refer to an allocated cell"));
         }
         self.changed = true;
@@ -152,14 +151,10 @@ impl Image {
         self.put(at, offset, &value.to_le_bytes(), what)
     }
 
-    /// Makes the table of cells, once. `Damaged` when cells do not tile an hbin; `Unsupported` for layered hives.
-    pub(crate) fn open_space(&mut self) -> Result<()> {
-        if self.space.is_none() {
-            if self.minor >= 6 {
-                let detail = "hives of version 1.6 (layered, differencing) are read, not edited";
-                return Err(Error::new(Kind::Unsupported, detail));
-            }
-            self.space = Some(Space::build(self)?);
+    /// `Unsupported` for layered hives.
+    pub(crate) fn editable(&self) -> Result<()> {
+        if self.minor >= 6 {
+            return Err(Error::unsupported("hives of version 1.6 (layered, differencing) are read, not edited"));
         }
         Ok(())
     }

@@ -46,6 +46,7 @@ mod key;
 mod list;
 mod log;
 mod marvin;
+mod memory;
 mod name;
 mod owners;
 mod residue;

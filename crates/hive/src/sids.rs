@@ -159,7 +159,7 @@ impl Hive {
             return Ok(edits);
         }
         let owned = self.owners(&hits, true)?;
-        self.image.open_space()?;
+        self.image.editable()?;
         let clock = self.clock.take();
         self.touched.extend(owned.iter().map(|o| o.key.0));
         let result = self.rewrite_owned(map, &hits, &owned, &mut edits);

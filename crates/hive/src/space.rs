@@ -2,45 +2,46 @@
 //!
 //! What is given back is zeroed: removed data leaves no bytes behind.
 
-use crate::base_block::{LEN, at::BINS, put32};
+use crate::base_block::{LEN, at::BINS, get32, put32};
 use crate::image::{BIN_HEADER, Image, place};
 use reseal_dtyp::{Error, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The free cells and the starts of all cells.
+/// The free cells and the starts of all cells, of those hbins that an edit has come to: most edits stay in a few, and only
+/// an allocation needs all.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Space {
     /// One bit per 8 bytes of hbins: a cell starts here.
     starts: Vec<u64>,
+    /// Hbins whose cells are entered.
+    bins: BTreeSet<u32>,
     by_start: BTreeMap<u32, u32>,
     by_size: BTreeSet<(u32, u32)>,
 }
 
 impl Space {
-    /// Walks every cell; `Damaged` unless they tile their hbins.
-    pub(crate) fn build(image: &Image) -> Result<Space> {
-        let mut space = Space { starts: vec![0; (image.size as usize).div_ceil(512)], ..Space::default() };
-        for &bin in &image.bins {
-            let end = image.bin_end(bin);
-            let mut at = bin + BIN_HEADER as u32;
-            while at < end {
-                let raw = image.raw_size(at);
-                let len = raw.unsigned_abs();
-                if len < 8 || !len.is_multiple_of(8) || len > end - at {
-                    let detail = format!("size {raw} does not tile the hbin, which has {:#x} bytes left", end - at);
-                    return Err(Error::damaged("cell", "size", place(at), detail));
-                }
-                space.mark(at, true);
-                if raw > 0 {
-                    space.insert(at, len);
-                }
-                at += len;
+    /// Enters the cells of one hbin; `Damaged` unless they tile it. The free ones go to `free`.
+    fn walk(&mut self, bytes: &[u8], bin: u32, end: u32, free: &mut Vec<(u32, u32)>) -> Result<()> {
+        let mut at = bin + BIN_HEADER as u32;
+        while at < end {
+            let raw = get32(bytes, LEN + at as usize).unwrap_or(0) as i32;
+            let len = raw.unsigned_abs();
+            if len < 8 || !len.is_multiple_of(8) || len > end - at {
+                let detail = format!("size {raw} does not tile the hbin, which has {:#x} bytes left", end - at);
+                return Err(Error::damaged("cell", "size", place(at), detail));
             }
+            self.mark(at, true);
+            if raw > 0 {
+                free.push((at, len));
+            }
+            at += len;
         }
-        Ok(space)
+        self.bins.insert(bin);
+        Ok(())
     }
 
-    pub(crate) fn is_start(&self, at: u32) -> bool {
+    /// Whether a cell starts here, in an hbin that was entered.
+    fn is_start(&self, at: u32) -> bool {
         self.starts.get(at as usize / 512).is_some_and(|bits| bits >> (at / 8 % 64) & 1 == 1)
     }
 
@@ -74,36 +75,62 @@ fn cell_len(len: usize) -> Result<u32> {
 }
 
 impl Image {
-    fn space_mut(&mut self) -> Result<&mut Space> {
-        self.open_space()?;
-        self.space.as_mut().ok_or_else(|| Error::new(Kind::Conflict, "no table of cells"))
+    /// Enters the cells of the hbin around `at`, which must be below `size`, and says whether a cell starts there.
+    pub(crate) fn open_cell(&mut self, at: u32) -> Result<bool> {
+        self.editable()?;
+        let bin = self.bin_start(at);
+        if !self.space.bins.contains(&bin) {
+            let mut free = Vec::new();
+            self.space.walk(&self.bytes, bin, self.bin_end(bin), &mut free)?;
+            free.into_iter().for_each(|(at, len)| self.space.insert(at, len));
+        }
+        Ok(self.space.is_start(at))
+    }
+
+    /// Enters the cells of all hbins.
+    fn open_all(&mut self) -> Result<()> {
+        self.editable()?;
+        if self.space.bins.len() == self.bins.len() {
+            return Ok(());
+        }
+        self.space.starts.resize((self.size as usize).div_ceil(512), 0);
+        let mut free = Vec::new();
+        for (i, &bin) in self.bins.iter().enumerate() {
+            if !self.space.bins.contains(&bin) {
+                let end = self.bins.get(i + 1).copied().unwrap_or(self.size);
+                self.space.walk(&self.bytes, bin, end, &mut free)?;
+            }
+        }
+        // Sets made of sorted lists and joined cost far less than insertions one by one.
+        self.space.by_start.append(&mut free.iter().copied().collect());
+        self.space.by_size.append(&mut free.into_iter().map(|(at, len)| (len, at)).collect());
+        Ok(())
     }
 
     /// A new allocated cell with `len` zero bytes of content, at least.
     pub(crate) fn allocate(&mut self, len: usize) -> Result<u32> {
         let need = cell_len(len)?;
-        let space = self.space_mut()?;
-        let found = space.by_size.range((need, 0)..).next().copied();
+        self.open_all()?;
+        let found = self.space.by_size.range((need, 0)..).next().copied();
         let (have, at) = match found {
             Some(hit) => hit,
             None => self.append_bin(need)?,
         };
         self.changed = true;
-        self.space_mut()?.remove(at);
-        self.carve(at, have, need)?;
+        self.space.remove(at);
+        self.carve(at, have, need);
         self.fill_zero(at, 0, need);
         Ok(at)
     }
 
     /// Makes an allocated cell of `need` bytes of the `have` at `at`; the rest becomes a free cell.
-    fn carve(&mut self, at: u32, have: u32, need: u32) -> Result<()> {
+    fn carve(&mut self, at: u32, have: u32, need: u32) {
         self.set_raw_size(at, -(need as i32));
         if have > need {
-            self.space_mut()?.mark(at + need, true);
+            self.space.mark(at + need, true);
             self.set_raw_size(at + need, (have - need) as i32);
-            self.release(at + need)?;
+            self.release(at + need);
         }
-        Ok(())
     }
 
     /// Zeroes a cell's content from `from` to the end of its `len` bytes (header included).
@@ -121,14 +148,15 @@ impl Image {
         let len = self.content_mut(at, what)?.len() as u32 + 4;
         self.fill_zero(at, 0, len);
         self.set_raw_size(at, len as i32);
-        self.release(at)
+        self.release(at);
+        Ok(())
     }
 
     /// Enters a cell whose header already says that it is free.
-    fn release(&mut self, at: u32) -> Result<()> {
+    fn release(&mut self, at: u32) {
         let (bin, end) = (self.bin_start(at), self.bin_end(at));
         let (mut at, mut len) = (at, self.raw_size(at).unsigned_abs());
-        let space = self.space.as_mut().ok_or_else(|| Error::new(Kind::Conflict, "no table of cells"))?;
+        let space = &mut self.space;
         while at + len < end
             && let Some(more) = space.remove(at + len)
         {
@@ -148,7 +176,6 @@ impl Image {
         }
         space.insert(at, len);
         self.set_raw_size(at, len as i32);
-        Ok(())
     }
 
     /// Gives a cell room for `len` bytes; keeps the first `keep`, zeroes the rest. Returns where it is now.
@@ -158,11 +185,11 @@ impl Image {
         let keep = keep.min(len).min(have as usize - 4);
         self.fill_zero(at, keep, have);
         if need <= have {
-            self.carve(at, have, need)?;
+            self.carve(at, have, need);
             return Ok(at);
         }
-        if let Some(next) = self.take_next(at, have, need)? {
-            self.carve(at, next, need)?;
+        if let Some(next) = self.take_next(at, have, need) {
+            self.carve(at, next, need);
             self.fill_zero(at, keep, need);
             return Ok(at);
         }
@@ -175,17 +202,12 @@ impl Image {
     }
 
     /// Takes the free cell behind an allocated one if both together hold `need`; returns their length.
-    fn take_next(&mut self, at: u32, have: u32, need: u32) -> Result<Option<u32>> {
+    fn take_next(&mut self, at: u32, have: u32, need: u32) -> Option<u32> {
         let (next, end) = (at + have, self.bin_end(at));
-        let space = self.space_mut()?;
-        match space.by_start.get(&next) {
-            Some(&more) if next < end && have + more >= need => {
-                space.remove(next);
-                space.mark(next, false);
-                Ok(Some(have + more))
-            }
-            _ => Ok(None),
-        }
+        let more = *self.space.by_start.get(&next).filter(|&&more| next < end && have + more >= need)?;
+        self.space.remove(next);
+        self.space.mark(next, false);
+        Some(have + more)
     }
 
     /// Adds an hbin with one free cell that holds `need` bytes; returns its length and offset.
@@ -197,9 +219,7 @@ impl Image {
             Error::new(Kind::Limit, format!("a hive cannot grow to {} bytes", u64::from(bin) + u64::from(len)))
         })?;
         let (start, end) = (LEN + bin as usize, LEN + size as usize);
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
+        self.bytes.grow(end);
         self.mark(0, LEN);
         self.mark(start, end - start);
         self.bytes[start..end].fill(0);
@@ -211,9 +231,9 @@ impl Image {
         self.size = size;
         let (at, free) = (bin + BIN_HEADER as u32, len - BIN_HEADER as u32);
         self.set_raw_size(at, free as i32);
-        let space = self.space_mut()?;
-        space.mark(at, true);
-        space.insert(at, free);
+        self.space.bins.insert(bin);
+        self.space.mark(at, true);
+        self.space.insert(at, free);
         Ok((free, at))
     }
 }

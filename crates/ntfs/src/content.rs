@@ -6,12 +6,15 @@ use crate::reference::FileReference;
 use crate::stream::{Clusters, Stream};
 use crate::volume::Volume;
 use crate::wof::{self, WofContent};
+use rayon::prelude::*;
 use reseal_dtyp::{Error, Kind, Result};
 
 /// Stated limit of [`Volume::read`]: longer streams are read in pieces.
 const READ_LIMIT: u64 = 2 << 30;
 /// A stream may be longer than the volume, with holes and packed units; what claims much more is not read at once.
 const READ_FREE: u64 = 256 << 20;
+/// A long stream is read in pieces of this many bytes, in parallel.
+const READ_PIECE: usize = 2 << 20;
 /// LZNT1 units are 16 clusters of at most 4 KiB; anything larger than this is damage.
 const MAX_UNIT: u64 = 1 << 20;
 
@@ -117,21 +120,31 @@ impl StreamReader<'_> {
                 let start = offset.min(value.len() as u64) as usize;
                 buf.copy_from_slice(&value[start..start + n]);
             }
-            Source::Plain(Stream::Clusters(clusters)) => self.volume.read_clusters(clusters, offset, buf)?,
+            Source::Plain(Stream::Clusters(clusters)) => {
+                let pieces = buf.par_chunks_mut(READ_PIECE).enumerate();
+                pieces.try_for_each(|(i, piece)| {
+                    self.volume.read_clusters(clusters, offset + (i * READ_PIECE) as u64, piece)
+                })?;
+            }
             Source::Lznt1(clusters) => read_lznt1(self.volume, clusters, offset, buf)?,
             Source::Wof(content) => content.read(self.volume, offset, buf)?,
         }
         Ok(n)
     }
 
-    /// All bytes. `Limit` above 2 GiB.
-    pub fn read_all(&self) -> Result<Vec<u8>> {
+    /// The length, if it can be read at once; `Limit` above 2 GiB, and when it claims far more than the volume holds.
+    pub fn size_at_once(&self) -> Result<usize> {
         let limit = READ_LIMIT.min(self.volume.store.len().saturating_mul(16).saturating_add(READ_FREE));
         if self.size > limit {
             let detail = format!("the stream has {} bytes; at most {limit} are read at once", self.size);
             return Err(Error::new(Kind::Limit, detail));
         }
-        let mut out = vec![0; self.size as usize];
+        Ok(self.size as usize)
+    }
+
+    /// All bytes. `Limit` as for [`StreamReader::size_at_once`].
+    pub fn read_all(&self) -> Result<Vec<u8>> {
+        let mut out = vec![0; self.size_at_once()?];
         self.read_at(0, &mut out)?;
         Ok(out)
     }

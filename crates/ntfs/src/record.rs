@@ -50,6 +50,11 @@ impl<'a> FileRecord<'a> {
         u64::from(self.u32(offset)) | u64::from(self.u32(offset + 4)) << 32
     }
 
+    /// All bytes of the record, fixups undone, what lies behind its end included.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Number of the record.
     pub fn number(&self) -> u64 {
         self.number

@@ -8,9 +8,10 @@ use crate::stat::StandardInformation;
 use crate::volume::Volume;
 use rayon::prelude::*;
 use reseal_dtyp::{Error, Result};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes read at once; one such buffer per thread.
-const CHUNK: u64 = 2 << 20;
+/// Bytes read at once: a buffer that stays in a core's cache until its records are read.
+const CHUNK: u64 = 512 << 10;
 
 /// What the scan meets. Free records are passed over.
 #[derive(Debug)]
@@ -24,6 +25,25 @@ pub enum Scanned<'a> {
         /// What is wrong.
         error: Error,
     },
+}
+
+/// Buffers that wait for the next chunk: as many as there were threads at work at once.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lends `len` bytes, at most a chunk, of any content.
+    fn with<T>(&self, len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+        let waiting = self.idle().pop();
+        let mut buffer = waiting.unwrap_or_else(|| vec![0; CHUNK as usize]);
+        let result = work(&mut buffer[..len]);
+        self.idle().push(buffer);
+        result
+    }
 }
 
 impl<'a> FileRecord<'a> {
@@ -62,22 +82,23 @@ impl Volume {
         let record_size = u64::from(self.geometry.record_size);
         let total = self.record_count() * record_size;
         let chunks = total.div_ceil(CHUNK);
+        let buffers = Buffers::default();
         (0..chunks)
             .into_par_iter()
-            .map_init(
-                || vec![0; CHUNK.min(total) as usize],
-                |buffer, index| {
-                    let offset = index * CHUNK;
-                    let bytes = &mut buffer[..CHUNK.min(total - offset) as usize];
-                    if self.is_hole(offset, bytes.len() as u64)? {
-                        return Ok(start());
-                    }
+            .map(|index| {
+                let offset = index * CHUNK;
+                let len = CHUNK.min(total - offset);
+                if self.is_hole(offset, len)? {
+                    return Ok(start());
+                }
+                let mut state = start();
+                buffers.with(len as usize, |bytes| {
                     self.read_clusters(&self.mft, offset, bytes)?;
-                    let mut state = start();
                     self.visit_chunk(bytes, offset, &mut |scanned| visit(&mut state, scanned));
-                    Ok(state)
-                },
-            )
+                    Ok(())
+                })?;
+                Ok(state)
+            })
             .collect()
     }
 

@@ -207,8 +207,14 @@ impl HiveFile {
     /// The hive as it was, read again: edits live in memory until they are stored.
     fn original(&self, tree: &dyn Tree) -> Result<Hive> {
         let logs: Vec<&[u8]> = self.log_bytes().collect();
-        Hive::open_vec(tree.read(self.node).within(&self.path)?, &logs, Recover::AsIs).within(&self.path)
+        open(tree, self.node, &logs).within(&self.path)
     }
+}
+
+/// A hive with its logs replayed, or as it stands where they do not help.
+fn open(tree: &dyn Tree, node: NodeId, logs: &[&[u8]]) -> reseal_dtyp::Result<Hive> {
+    let read = |bytes: &mut [u8]| tree.read_at(node, 0, bytes).map(drop);
+    Hive::open_with(tree.size_at_once(node)?, read, logs, Recover::AsIs)
 }
 
 fn units(text: &str) -> Vec<u16> {
@@ -279,7 +285,6 @@ fn load(tree: &dyn Tree, candidate: Candidate) -> Result<Option<(HiveFile, Optio
     if &magic != b"regf" {
         return Ok(None);
     }
-    let primary = tree.read(node).within(&path)?;
     let mut logs = Vec::new();
     for suffix in LOG_SUFFIXES {
         let log_name: Vec<u16> = name.iter().copied().chain(units(suffix)).collect();
@@ -288,7 +293,7 @@ fn load(tree: &dyn Tree, candidate: Candidate) -> Result<Option<(HiveFile, Optio
         }
     }
     let log_bytes: Vec<&[u8]> = logs.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-    let hive = Hive::open_vec(primary, &log_bytes, Recover::AsIs).within(&path)?;
+    let hive = open(tree, node, &log_bytes).within(&path)?;
     let dirty = match hive.state() {
         LoadState::Unrecovered { why } => Some(why.clone()),
         _ => None,

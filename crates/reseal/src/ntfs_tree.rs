@@ -3,7 +3,7 @@
 use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
 use memchr::memmem::Finder;
 use reseal_dtyp::{FileTime, Finding, Result, utf16le};
-use reseal_ntfs::{FileReference, Namespace, Security, Volume};
+use reseal_ntfs::{FileReference, NameView, Namespace, Security, Volume};
 use reseal_sid::SidMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -56,6 +56,10 @@ impl Tree for NtfsTree {
         self.volume.size(file(node), &[])
     }
 
+    fn size_at_once(&self, node: NodeId) -> Result<usize> {
+        self.volume.stream(file(node), &[])?.size_at_once()
+    }
+
     fn read(&self, node: NodeId) -> Result<Vec<u8>> {
         self.volume.read(file(node), &[])
     }
@@ -87,8 +91,9 @@ impl Tree for NtfsTree {
                 files.fetch_add(1, Ordering::Relaxed);
                 encrypted.fetch_add(usize::from(standard.attributes & ENCRYPTED != 0), Ordering::Relaxed);
             }
-            // The shortest such text has 14 characters.
-            if record.names().any(|name| name.name_bytes().len() >= 28 && finder.find(name.name_bytes()).is_some()) {
+            // Most records are told by one search over all their bytes.
+            let in_name = |name: NameView<'_>| finder.find(name.name_bytes()).is_some();
+            if finder.find(record.bytes()).is_some() && record.names().any(in_name) {
                 named.lock().unwrap_or_else(PoisonError::into_inner).push(NodeId(record.owner().0));
             }
         })?;

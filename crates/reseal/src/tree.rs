@@ -75,6 +75,8 @@ pub trait Tree: Send + Sync {
     fn entries(&self, folder: NodeId) -> Result<Vec<TreeEntry>>;
     /// Size of the unnamed stream in bytes.
     fn size(&self, node: NodeId) -> Result<u64>;
+    /// [`Tree::size`] of a file that can be read at once; `Limit` for one that claims more than its tree could hold.
+    fn size_at_once(&self, node: NodeId) -> Result<usize>;
     /// Content of the unnamed stream.
     fn read(&self, node: NodeId) -> Result<Vec<u8>>;
     /// Part of the unnamed stream; returns how many bytes there were.

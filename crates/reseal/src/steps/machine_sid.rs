@@ -1,12 +1,15 @@
 use super::{Evidence, Spec, Step};
 use crate::error::{Error, Kind, Result, Within};
+use crate::hives::{HiveFile, HiveSet};
 use crate::inputs::Stream;
 use crate::options::SidChoice;
 use crate::scope::Scope;
 use crate::session::Session;
+use crate::tree::DescriptorCounts;
 use crate::{MachineHive, Target};
 use rayon::prelude::*;
-use reseal_dtyp::{Descriptor, DomainSid, Level, Sid};
+use reseal_dtyp::{Descriptor, DomainSid, FileTime, Level, Sid};
+use reseal_hive::SidEdits;
 use reseal_sid::SidMap;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -84,8 +87,7 @@ impl Step for MachineSid {
         let map = SidMap::new([(old, new)])?;
         // Looked up before the folders are renamed.
         let users_losing_keys = users_with_keys(session, old)?;
-        let in_hives = hives(session, &map)?;
-        let descriptors = volume(session, &map)?;
+        let (in_hives, descriptors) = hives_and_descriptors(session, &map)?;
         let names = names(session, &map)?;
         session.clear_values(MachineHive::System, r"Setup\SetupCl\PendingRequest")?;
         for user in &users_losing_keys {
@@ -156,21 +158,28 @@ fn refuse_if_present(session: &Session<'_>, new: DomainSid) -> Result<()> {
     }
 }
 
-fn hives(session: &mut Session<'_>, map: &SidMap) -> Result<[usize; 3]> {
+/// Both at once: they share nothing.
+fn hives_and_descriptors(session: &mut Session<'_>, map: &SidMap) -> Result<([usize; 3], [usize; 2])> {
     session.allow(Scope::SidsInHives)?;
-    let now = session.inputs.now();
-    let edits: Vec<_> = session
-        .hives
-        .files
-        .par_iter_mut()
-        .map(|file| {
-            file.hive.set_clock(Some(now));
-            let edits = file.hive.rewrite_sids(map).within(&file.path)?;
-            file.edited |= edits.any();
-            file.touch_for_logs(map);
-            Ok((file.path.clone(), edits))
-        })
-        .collect::<Result<_>>()?;
+    session.allow(Scope::SidsInVolume)?;
+    let (hives, tree, now) = (&mut *session.hives, &mut *session.tree, session.inputs.now());
+    let (edits, counts) = rayon::join(|| rewrite_hives(hives, map, now), || tree.map_descriptors(map));
+    Ok((record_hives(session, edits?), record_descriptors(session, counts?)))
+}
+
+/// What was done in each hive.
+fn rewrite_hives(hives: &mut HiveSet, map: &SidMap, now: FileTime) -> Result<Vec<(String, SidEdits)>> {
+    let one = |file: &mut HiveFile| {
+        file.hive.set_clock(Some(now));
+        let edits = file.hive.rewrite_sids(map).within(&file.path)?;
+        file.edited |= edits.any();
+        file.touch_for_logs(map);
+        Ok((file.path.clone(), edits))
+    };
+    hives.files.par_iter_mut().map(one).collect()
+}
+
+fn record_hives(session: &mut Session<'_>, edits: Vec<(String, SidEdits)>) -> [usize; 3] {
     let mut totals = [0; 3];
     for (path, edits) in edits {
         let hits = edits.replaced;
@@ -199,18 +208,16 @@ fn hives(session: &mut Session<'_>, map: &SidMap) -> Result<[usize; 3]> {
             );
         }
     }
-    Ok(totals)
+    totals
 }
 
-fn volume(session: &mut Session<'_>, map: &SidMap) -> Result<[usize; 2]> {
-    session.allow(Scope::SidsInVolume)?;
-    let counts = session.tree.map_descriptors(map)?;
+fn record_descriptors(session: &mut Session<'_>, counts: DescriptorCounts) -> [usize; 2] {
     if counts.changed > 0 {
         let place = Target::Descriptors { place: "volume".to_owned() };
         let after = format!("{} SIDs in {} of {} unique descriptors", counts.sids, counts.changed, counts.unique);
         session.record(place, None, Some(after));
     }
-    Ok([counts.unique, counts.changed])
+    [counts.unique, counts.changed]
 }
 
 fn names(session: &mut Session<'_>, map: &SidMap) -> Result<usize> {
