@@ -126,7 +126,15 @@ fn check(bytes: Vec<u8>) -> Vec<Finding> {
             }
         }
     }
-    let image = Image { bytes: bytes.into(), bins, size, minor: base.minor, space: Space::default(), changed: false, pages: BTreeSet::new() };
+    let image = Image {
+        bytes: bytes.into(),
+        bins,
+        size,
+        minor: base.minor,
+        space: Space::default(),
+        changed: false,
+        pages: BTreeSet::new(),
+    };
     check_image(Cow::Owned(image), base.root, &broken, found)
 }
 

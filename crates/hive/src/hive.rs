@@ -141,8 +141,15 @@ impl Hive {
             put32(&mut bytes, offset, value);
         }
         bytes[at::TIME..at::TIME + 8].copy_from_slice(&time.0.to_le_bytes());
-        let mut image =
-            Image { bytes: bytes.into(), bins: Vec::new(), size: 0, minor, space: Space::default(), changed: true, pages: BTreeSet::new() };
+        let mut image = Image {
+            bytes: bytes.into(),
+            bins: Vec::new(),
+            size: 0,
+            minor,
+            space: Space::default(),
+            changed: true,
+            pages: BTreeSet::new(),
+        };
         let (name, compressed) = encode(&name::units(root_name));
         let root = image.allocate(nk::NAME + name.len())?;
         let flags = nk::ROOT | nk::NO_DELETE | if compressed { nk::COMPRESSED } else { 0 };

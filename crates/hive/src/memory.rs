@@ -113,7 +113,7 @@ mod tests {
             for longer in [len + 1, len + 4096, len + 2 * ROOM] {
                 let before = memory.len();
                 memory.grow(longer);
-                memory.grow(3);
+                memory.grow(before);
                 assert_eq!(memory.len(), longer);
                 assert!(memory[before..].iter().all(|b| *b == 0));
                 memory[before..].fill(7);

@@ -230,3 +230,33 @@ impl Image {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_lies_across_pieces_once() {
+        let needles = anchors(DomainSid([1_234_567_890, 0, 4_294_967_295]));
+        let finders: Vec<Finder<'_>> = needles.iter().map(|n| Finder::new(n.as_slice())).collect();
+        for needle in &needles {
+            for start in (PIECE - needle.len() - 1..=PIECE + 1).chain([0, 2 * PIECE + 5]) {
+                let mut bytes = vec![0; 2 * PIECE + 200];
+                bytes[start..start + needle.len()].copy_from_slice(needle);
+                assert_eq!(search_all(&finders, &bytes), [start..start + needle.len()]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_beginning_at_the_end_is_seen() {
+        let needles = anchors(DomainSid([1_234_567_890, 22, 4_294_967_295]));
+        let finders: Vec<Finder<'_>> = needles.iter().map(|n| Finder::new(n.as_slice())).collect();
+        for needle in &needles {
+            for n in 1..needle.len() {
+                assert!(ends_in_part(&finders, &[&[0; 100], &needle[..n]].concat()));
+            }
+        }
+        assert!(!ends_in_part(&finders, &[0; 100]));
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::error::{Kind, Result, Within};
 use crate::scope::MachineHive;
-use crate::tree::{NodeId, Tree};
+use crate::tree::{NodeId, Tree, TreeEntry};
 use rayon::prelude::*;
 use reseal_dtyp::{FileTime, Finding, Level};
 use reseal_hive::{Hive, LoadState, Recover};
@@ -221,60 +221,100 @@ fn units(text: &str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
 
-fn find_candidates(tree: &dyn Tree, root: NodeId, prefix: &str, is_main: bool, out: &mut Vec<Candidate>) -> Result<()> {
-    let mut add_folder = |path: &str, accept: &dyn Fn(&str) -> bool| -> Result<()> {
-        let Some(folder) = tree.resolve(root, path).within(path)? else { return Ok(()) };
-        for entry in tree.entries(folder).within(path)? {
+/// A folder with its path for people. Every path is followed once: what lies below starts from here.
+struct Place<'t> {
+    tree: &'t dyn Tree,
+    node: NodeId,
+    path: String,
+}
+
+impl<'t> Place<'t> {
+    /// The folder at a path below; `None` when there is none.
+    fn below(&self, path: &str) -> Result<Option<Place<'t>>> {
+        let node = self.tree.resolve(self.node, path).within(path)?;
+        Ok(node.map(|node| Place { tree: self.tree, node, path: format!(r"{}\{path}", self.path) }))
+    }
+
+    /// The real folders (no junctions) in this one.
+    fn folders(&self) -> Result<Vec<Place<'t>>> {
+        let entries = self.tree.entries(self.node).within(&self.path)?;
+        let real = entries.iter().filter(|e| e.is_dir && !e.is_reparse);
+        let place =
+            |e: &TreeEntry| Place { tree: self.tree, node: e.node, path: format!(r"{}\{}", self.path, e.name_lossy()) };
+        Ok(real.map(place).collect())
+    }
+
+    /// The files that may be hives and whose name, in small letters, is accepted.
+    fn candidates(&self, accept: impl Fn(&str) -> bool, out: &mut Vec<Candidate>) -> Result<()> {
+        for entry in self.tree.entries(self.node).within(&self.path)? {
             let name = entry.name_lossy();
             if entry.is_dir || entry.is_reparse || entry.size < 4096 || !accept(&name.to_ascii_lowercase()) {
                 continue;
             }
-            let in_config = path.eq_ignore_ascii_case(r"Windows\System32\config");
-            let machine = MachineHive::ALL
-                .into_iter()
-                .find(|m| is_main && in_config && m.file_name().eq_ignore_ascii_case(&name));
-            out.push(Candidate {
-                path: format!(r"{prefix}\{path}\{name}"),
-                node: entry.node,
-                folder,
-                name: entry.name,
-                machine,
-            });
+            let (path, node) = (format!(r"{}\{name}", self.path), entry.node);
+            out.push(Candidate { path, node, folder: self.node, name: entry.name, machine: None });
         }
         Ok(())
-    };
-    let any =
-        |name: &str| ![".log", ".log1", ".log2", ".blf", ".regtrans-ms", ".evt"].iter().any(|s| name.ends_with(s));
-    add_folder(r"Windows\System32\config", &any)?;
-    add_folder(r"Windows\System32\config\RegBack", &any)?;
-    add_folder(r"Windows\AppCompat\Programs", &|name| name.ends_with(".hve"))?;
-    let user = |name: &str| matches!(name, "ntuser.dat" | "ntuser.man");
-    for profile in [
-        r"Windows\System32\config\systemprofile",
-        r"Windows\ServiceProfiles\LocalService",
-        r"Windows\ServiceProfiles\NetworkService",
-    ] {
-        add_folder(profile, &user)?;
-        add_folder(&format!(r"{profile}\AppData\Local\Microsoft\Windows"), &|name| name == "usrclass.dat")?;
     }
-    for user_folder in folders(tree, root, "Users")? {
-        let home = format!(r"Users\{user_folder}");
-        add_folder(&home, &user)?;
-        add_folder(&format!(r"{home}\AppData\Local\Microsoft\Windows"), &|name| name == "usrclass.dat")?;
-        let packages = format!(r"{home}\AppData\Local\Packages");
-        for package in folders(tree, root, &packages)? {
-            add_folder(&format!(r"{packages}\{package}\Settings"), &|name| name.ends_with(".dat"))?;
-            add_folder(&format!(r"{packages}\{package}\SystemAppData\Helium"), &|name| name.ends_with(".dat"))?;
+}
+
+/// All files of an installation that may be hives; with `is_main`, the hives of its own configuration are told apart.
+fn find_candidates(tree: &dyn Tree, root: NodeId, prefix: &str, is_main: bool, out: &mut Vec<Candidate>) -> Result<()> {
+    let root = Place { tree, node: root, path: prefix.to_owned() };
+    if let Some(windows) = root.below("Windows")? {
+        if let Some(config) = windows.below(r"System32\config")? {
+            machine_hives(&config, is_main, out)?;
+        }
+        if let Some(programs) = windows.below(r"AppCompat\Programs")? {
+            programs.candidates(|name| name.ends_with(".hve"), out)?;
+        }
+        for service in ["LocalService", "NetworkService"] {
+            if let Some(home) = windows.below(&format!(r"ServiceProfiles\{service}"))? {
+                profile_hives(&home, out)?;
+            }
+        }
+    }
+    let Some(users) = root.below("Users")? else { return Ok(()) };
+    for home in users.folders()? {
+        profile_hives(&home, out)?;
+        let Some(packages) = home.below(r"AppData\Local\Packages")? else { continue };
+        for package in packages.folders()? {
+            for settings in ["Settings", r"SystemAppData\Helium"] {
+                if let Some(folder) = package.below(settings)? {
+                    folder.candidates(|name| name.ends_with(".dat"), out)?;
+                }
+            }
         }
     }
     Ok(())
 }
 
-/// Names of the real folders (no junctions) in a folder.
-fn folders(tree: &dyn Tree, root: NodeId, path: &str) -> Result<Vec<String>> {
-    let entries = tree.entries_of(root, path).within(path)?;
-    // A name with a lone surrogate does not survive the trip through text; no profile has one.
-    Ok(entries.iter().filter(|e| e.is_dir && !e.is_reparse).map(crate::TreeEntry::name_lossy).collect())
+/// Hives in `System32\config`, its backups, and the profile of the system itself.
+fn machine_hives(config: &Place<'_>, is_main: bool, out: &mut Vec<Candidate>) -> Result<()> {
+    let any =
+        |name: &str| ![".log", ".log1", ".log2", ".blf", ".regtrans-ms", ".evt"].iter().any(|s| name.ends_with(s));
+    let first = out.len();
+    config.candidates(any, out)?;
+    for candidate in out[first..].iter_mut().filter(|_| is_main) {
+        let name = reseal_dtyp::utf16_lossy(&candidate.name);
+        candidate.machine = MachineHive::ALL.into_iter().find(|m| m.file_name().eq_ignore_ascii_case(&name));
+    }
+    if let Some(backups) = config.below("RegBack")? {
+        backups.candidates(any, out)?;
+    }
+    match config.below("systemprofile")? {
+        Some(home) => profile_hives(&home, out),
+        None => Ok(()),
+    }
+}
+
+/// The two hives of a profile.
+fn profile_hives(home: &Place<'_>, out: &mut Vec<Candidate>) -> Result<()> {
+    home.candidates(|name| matches!(name, "ntuser.dat" | "ntuser.man"), out)?;
+    match home.below(r"AppData\Local\Microsoft\Windows")? {
+        Some(classes) => classes.candidates(|name| name == "usrclass.dat", out),
+        None => Ok(()),
+    }
 }
 
 /// `None` when the file is no hive.
