@@ -7,7 +7,7 @@ use crate::shell::{release_binary, run, shared, target, text};
 use anyhow::{Context, Result, bail};
 use reseal_testdata::{Container, ImageBuilder, WindowsImage};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 5;
@@ -129,21 +129,21 @@ fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) ->
         command.args(["-f", "-i", "0"]).arg(&volume.partition);
         command
     };
-    let mft = median(|| cost(&mut ntfscat()))?;
+    let mft = median(|watch| cost(&mut ntfscat(), watch))?;
     print("ntfscat $MFT", mft, None);
-    let sid = median(|| cost(&mut dry(&["--steps", "machine-sid"])))?;
-    let full = median(|| cost(&mut dry(&[])))?;
+    let sid = median(|watch| cost(&mut dry(&["--steps", "machine-sid"]), watch))?;
+    let full = median(|watch| cost(&mut dry(&[]), watch))?;
     print("dry run, machine-sid", sid, Some(("ntfscat $MFT", mft)));
     let Some(rival) = rival else {
         print("dry run, all steps", full, Some(("ntfscat $MFT", mft)));
         return Ok(());
     };
     let copy = work.join("rival.ntfs");
-    let descriptors = median(|| {
+    let descriptors = median(|watch| {
         run(Command::new("cp").arg("--sparse=always").arg(&volume.partition).arg(&copy))?;
         // The first read after the copy is not what is measured.
-        cost(Command::new("ntfscat").args(["-f", "-i", "0"]).arg(&copy))?;
-        cost(Command::new(rival).arg(&copy))
+        cost(Command::new("ntfscat").args(["-f", "-i", "0"]).arg(&copy), Watch::Time)?;
+        cost(Command::new(rival).arg(&copy), watch)
     })?;
     print("rival, descriptors", descriptors, None);
     print("dry run, machine-sid", sid, Some(("rival, descriptors", descriptors)));
@@ -156,23 +156,17 @@ fn outputs(reseal: &Path, rival: &Path, volume: &Volume, work: &Path, print: Pri
     let copy = work.join("rival.ntfs");
     let left = old_sids(&copy)?;
     let out = work.join("out.raw");
-    let ours = median(|| {
+    let ours = median(|watch| {
         let _ = std::fs::remove_file(&out);
         let mut command = Command::new(reseal);
-        cost(command.arg("generalize").arg(&volume.image).arg("-o").arg(&out).args([
-            "--allow",
-            "dirty-hive",
-            "--sid",
-            NEW_SID,
-            "--steps",
-            "machine-sid",
-        ]))
+        let options = ["--allow", "dirty-hive", "--sid", NEW_SID, "--steps", "machine-sid"];
+        cost(command.arg("generalize").arg(&volume.image).arg("-o").arg(&out).args(options), watch)
     })?;
-    let theirs = median(|| {
+    let theirs = median(|watch| {
         let _ = std::fs::remove_file(&copy);
         let start = Instant::now();
-        let cp = cost(Command::new("cp").arg("--sparse=always").arg(&volume.partition).arg(&copy))?;
-        let swap = cost(Command::new(rival).arg(&copy))?;
+        let cp = cost(Command::new("cp").arg("--sparse=always").arg(&volume.partition).arg(&copy), watch)?;
+        let swap = cost(Command::new(rival).arg(&copy), watch)?;
         Ok(Cost { wall: start.elapsed(), peak_kib: cp.peak_kib.max(swap.peak_kib) })
     })?;
     print("-o, machine-sid", ours, Some(("cp + rival", theirs)));
@@ -189,39 +183,48 @@ fn files(reseal: &Path, image: &Path) -> Result<u64> {
     json["installations"][0]["files"].as_u64().context("inspect names no files")
 }
 
-fn median(mut one: impl FnMut() -> Result<Cost>) -> Result<Cost> {
-    one()?;
-    let mut costs = (0..RUNS).map(|_| one()).collect::<Result<Vec<_>>>()?;
+/// The median time of five runs; the peak memory of one before them, which warms the cache and is watched.
+fn median(mut one: impl FnMut(Watch) -> Result<Cost>) -> Result<Cost> {
+    let peak_kib = one(Watch::Memory)?.peak_kib;
+    let mut costs = (0..RUNS).map(|_| one(Watch::Time)).collect::<Result<Vec<_>>>()?;
     costs.sort_by_key(|cost| cost.wall);
-    let peak_kib = costs.iter().map(|cost| cost.peak_kib).max().unwrap_or(0);
     Ok(Cost { peak_kib, ..costs[RUNS / 2] })
 }
 
-/// Runs a process to its end; its peak memory is read while it runs.
-fn cost(command: &mut Command) -> Result<Cost> {
+/// What is looked at while a process runs: asking for its memory takes processor time from it.
+#[derive(Clone, Copy, PartialEq)]
+enum Watch {
+    Time,
+    Memory,
+}
+
+/// Runs a process to its end.
+fn cost(command: &mut Command, watch: Watch) -> Result<Cost> {
     let start = Instant::now();
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    let code = loop {
-        if let Some(line) = std::fs::read_to_string(&status)
-            .ok()
-            .and_then(|s| s.lines().find(|l| l.starts_with("VmHWM")).map(str::to_owned))
-        {
-            let number: String = line.chars().filter(char::is_ascii_digit).collect();
-            peak_kib = number.parse().unwrap_or(peak_kib);
-        }
-        match child.try_wait()? {
-            Some(code) => break code,
-            None => std::thread::sleep(Duration::from_micros(500)),
-        }
-    };
+    let peak_kib = if watch == Watch::Memory { peak_memory(&mut child)? } else { 0 };
+    let code = child.wait()?;
     let wall = start.elapsed();
     if !code.success() {
         bail!("{command:?} ends with {code}");
     }
     Ok(Cost { wall, peak_kib })
+}
+
+/// Reads the highest use of memory until the process ends.
+fn peak_memory(child: &mut Child) -> Result<u64> {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0;
+    while child.try_wait()?.is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        if let Some(line) = text.lines().find(|l| l.starts_with("VmHWM")) {
+            let number: String = line.chars().filter(char::is_ascii_digit).collect();
+            peak_kib = number.parse().unwrap_or(peak_kib);
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    Ok(peak_kib)
 }
 
 /// The old SID's 16 bytes in `$SDS`.

@@ -6,10 +6,13 @@ use memmap2::MmapMut;
 use std::ops::{Deref, DerefMut};
 
 /// Hives of fewer bytes live on the heap.
-const LARGE: usize = 4 << 20;
+const LARGE: usize = 512 << 10;
 
 /// Room for hbins that edits add, in bytes; memory that is not touched is not taken.
-const ROOM: usize = 4 << 20;
+const ROOM: usize = 256 << 10;
+
+/// A huge page of x86-64 and of most arm64. Linux aligns a mapping to it when its length is a multiple of it.
+const HUGE: usize = 2 << 20;
 
 /// Bytes that can grow.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ enum Kind {
 impl Memory {
     /// `len` zero bytes.
     pub(crate) fn zeroed(len: usize) -> Memory {
-        let pages = (len >= LARGE).then(|| pages(len.saturating_add(ROOM))).flatten();
+        let pages = (len >= LARGE).then(|| pages(len)).flatten();
         Memory(pages.map_or_else(|| Kind::Heap(vec![0; len]), |map| Kind::Pages { map, len }))
     }
 
@@ -50,9 +53,9 @@ impl Memory {
     }
 }
 
-/// Anonymous memory in huge pages, where the system has such.
+/// Anonymous memory of at least `len` bytes in huge pages, where the system has such.
 fn pages(len: usize) -> Option<MmapMut> {
-    let map = MmapMut::map_anon(len).ok()?;
+    let map = MmapMut::map_anon(len.checked_add(ROOM)?.checked_next_multiple_of(HUGE)?).ok()?;
     // A system without them ignores or refuses the advice, and the memory serves all the same.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
@@ -110,7 +113,7 @@ mod tests {
         for len in [0, 10, LARGE - 1, LARGE, LARGE + 5] {
             let mut memory = Memory::zeroed(len);
             memory.fill(7);
-            for longer in [len + 1, len + 4096, len + 2 * ROOM] {
+            for longer in [len + 1, len + 4096, len + 2 * HUGE] {
                 let before = memory.len();
                 memory.grow(longer);
                 memory.grow(before);
