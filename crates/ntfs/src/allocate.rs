@@ -81,7 +81,7 @@ impl Volume {
     fn allocator(&mut self) -> Result<&mut Allocator> {
         if self.allocator.is_none() {
             let mut findings = crate::check::Findings::default();
-            let survey = self.survey(false, &mut findings, &|_| {})?;
+            let survey = self.survey(false, &mut findings, &crate::check::Silent)?;
             let mut used = self.cluster_bitmap()?;
             used.iter_mut().zip(survey.clusters.words()).for_each(|(a, b)| *a |= b);
             let mut records = self.record_bitmap()?;

@@ -58,6 +58,7 @@ mod volume;
 mod wof;
 mod write;
 
+pub use check::Visitor;
 pub use content::StreamReader;
 pub use directory::DirEntry;
 pub use file_name::{FileName, NameView, Namespace};

@@ -2,11 +2,12 @@
 
 use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
 use memchr::memmem::Finder;
-use reseal_dtyp::{FileTime, Finding, Result, utf16le};
-use reseal_ntfs::{FileReference, NameView, Namespace, Security, Volume};
+use reseal_dtyp::{Descriptor, DomainSid, FileTime, Finding, Result, Sid, utf16le};
+use reseal_ntfs::{FileRecord, FileReference, NameView, Namespace, Security, Visitor, Volume};
 use reseal_sid::SidMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// FILE_ATTRIBUTE_REPARSE_POINT and FILE_ATTRIBUTE_ENCRYPTED.
 const REPARSE_POINT: u32 = 0x400;
@@ -26,6 +27,39 @@ fn security(security: NewSecurity<'_>) -> Security<'_> {
     match security {
         NewSecurity::SameAs(node) => Security::SameAs(file(node)),
         NewSecurity::Descriptor(bytes) => Security::Descriptor(bytes),
+    }
+}
+
+/// What the steps need to know of single files and descriptors. Whose SIDs they are is known only after the hives are read,
+/// which happens at the same time.
+#[derive(Default)]
+struct Census {
+    files: AtomicU64,
+    encrypted: AtomicUsize,
+    named_after_sids: Mutex<Vec<NodeId>>,
+    domains: Mutex<BTreeSet<DomainSid>>,
+}
+
+/// `S-1-5-21-`, with which the text of the SID of any machine or domain begins.
+static DOMAIN_TEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&utf16le("S-1-5-21-")).into_owned());
+
+impl Visitor for Census {
+    fn record(&self, record: &FileRecord<'_>) {
+        if let Some(standard) = record.standard_information() {
+            self.files.fetch_add(1, Ordering::Relaxed);
+            self.encrypted.fetch_add(usize::from(standard.attributes & ENCRYPTED != 0), Ordering::Relaxed);
+        }
+        // Most records are told by one search over all their bytes.
+        let in_name = |name: NameView<'_>| DOMAIN_TEXT.find(name.name_bytes()).is_some();
+        if DOMAIN_TEXT.find(record.bytes()).is_some() && record.names().any(in_name) {
+            self.named_after_sids.lock().unwrap_or_else(PoisonError::into_inner).push(NodeId(record.owner().0));
+        }
+    }
+
+    fn descriptor(&self, descriptor: &[u8]) {
+        let offsets = Descriptor::sid_offsets(descriptor).unwrap_or_default();
+        let domains = offsets.into_iter().filter_map(|at| Sid::read(&descriptor[at..]).ok()?.domain());
+        self.domains.lock().unwrap_or_else(PoisonError::into_inner).extend(domains);
     }
 }
 
@@ -81,26 +115,18 @@ impl Tree for NtfsTree {
     }
 
     fn survey(&self) -> Result<Survey> {
-        // Whose SIDs they are is known only after the hives are read, which happens at the same time.
-        let needle = utf16le("S-1-5-21-");
-        let finder = Finder::new(&needle);
-        let (files, encrypted) = (AtomicU64::new(0), AtomicUsize::new(0));
-        let named: Mutex<Vec<NodeId>> = Mutex::default();
-        let findings = self.volume.preflight_with(&|record| {
-            if let Some(standard) = record.standard_information() {
-                files.fetch_add(1, Ordering::Relaxed);
-                encrypted.fetch_add(usize::from(standard.attributes & ENCRYPTED != 0), Ordering::Relaxed);
-            }
-            // Most records are told by one search over all their bytes.
-            let in_name = |name: NameView<'_>| finder.find(name.name_bytes()).is_some();
-            if finder.find(record.bytes()).is_some() && record.names().any(in_name) {
-                named.lock().unwrap_or_else(PoisonError::into_inner).push(NodeId(record.owner().0));
-            }
-        })?;
-        let mut named_after_sids = named.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let census = Census::default();
+        let findings = self.volume.preflight_with(&census)?;
+        let mut named_after_sids = census.named_after_sids.into_inner().unwrap_or_else(PoisonError::into_inner);
         named_after_sids.sort_unstable();
         named_after_sids.dedup();
-        Ok(Survey { files: files.into_inner(), encrypted: encrypted.into_inner(), named_after_sids, findings })
+        Ok(Survey {
+            files: census.files.into_inner(),
+            encrypted: census.encrypted.into_inner(),
+            named_after_sids,
+            domains: census.domains.into_inner().unwrap_or_else(PoisonError::into_inner),
+            findings,
+        })
     }
 
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()> {

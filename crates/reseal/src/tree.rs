@@ -3,8 +3,9 @@
 //! An NTFS volume implements it here; a WIM image and a mounted folder will. Names are UTF-16 units, since lone surrogates
 //! exist; paths as `&str` are for selectors and messages only.
 
-use reseal_dtyp::{FileTime, Finding, Result};
+use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
 use reseal_sid::SidMap;
+use std::collections::BTreeSet;
 
 /// A file or folder of a tree; it means nothing outside its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +62,8 @@ pub struct Survey {
     pub encrypted: usize,
     /// Files and folders with a name that contains the text of any SID of a machine or domain, ascending.
     pub named_after_sids: Vec<NodeId>,
+    /// Machines and domains that descriptors name.
+    pub domains: BTreeSet<DomainSid>,
     /// What the fast check of the same pass found: everything that writing relies on.
     pub findings: Vec<Finding>,
 }

@@ -78,39 +78,55 @@ impl Findings {
     }
 }
 
+/// Told of what the pass of [`Volume::preflight_with`] meets, so that no second pass is needed for it.
+pub trait Visitor: Sync {
+    /// A readable record in use, from several threads and in no promised order.
+    fn record(&self, record: &FileRecord<'_>) {
+        let _ = record;
+    }
+    /// A descriptor of `$Secure` whose copies and hash are right.
+    fn descriptor(&self, descriptor: &[u8]) {
+        let _ = descriptor;
+    }
+}
+
+/// A visitor that does not look.
+pub(crate) struct Silent;
+
+impl Visitor for Silent {}
+
 impl Volume {
     /// The fast check before writing: one parallel pass over the file records. Records, attributes and runs; who owns which
     /// cluster against `$Bitmap`; the record bitmap; attribute lists; link counts; `$Secure` and the ids that files hold; the
     /// state of the volume. Folders are not read.
     pub fn preflight(&self) -> Result<Vec<Finding>> {
-        self.preflight_with(&|_| {})
+        self.preflight_with(&Silent)
     }
 
-    /// [`Volume::preflight`] that shows every readable record in use to `visit` in the same pass, from several threads and in
-    /// no promised order.
-    pub fn preflight_with(&self, visit: &(dyn Fn(&FileRecord<'_>) + Sync)) -> Result<Vec<Finding>> {
+    /// [`Volume::preflight`] that shows what it meets to a visitor.
+    pub fn preflight_with(&self, visitor: &dyn Visitor) -> Result<Vec<Finding>> {
         let mut findings = Findings::default();
-        let mut survey = self.survey(false, &mut findings, visit)?;
+        let mut survey = self.survey(false, &mut findings, visitor)?;
         let _ = self.own_descriptors.set(std::mem::take(&mut survey.own_descriptors));
-        self.check_without_names(&survey, &mut findings);
+        self.check_without_names(&survey, &mut findings, visitor);
         Ok(findings.finish())
     }
 
     /// The whole check: what [`Volume::preflight`] does, and every index of every folder against the names in the records.
     pub fn check(&self) -> Result<Vec<Finding>> {
         let mut findings = Findings::default();
-        let survey = self.survey(true, &mut findings, &|_| {})?;
-        self.check_without_names(&survey, &mut findings);
+        let survey = self.survey(true, &mut findings, &Silent)?;
+        self.check_without_names(&survey, &mut findings, &Silent);
         self.check_names(survey, &mut findings);
         Ok(findings.finish())
     }
 
-    fn check_without_names(&self, survey: &Survey, findings: &mut Findings) {
+    fn check_without_names(&self, survey: &Survey, findings: &mut Findings, visitor: &dyn Visitor) {
         self.check_state(findings);
         self.check_attribute_lists(survey, findings);
         self.check_cluster_bitmap(survey, findings);
         self.check_record_bitmap(survey, findings);
-        self.check_secure(findings);
+        self.check_secure(findings, visitor);
     }
 
     /// Flags, `$LogFile`, `$MFTMirr`, the backup boot sector.

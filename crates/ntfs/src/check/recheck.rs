@@ -1,8 +1,8 @@
 //! The check after writing: what was touched, at a cost that follows the change.
 
-use super::Findings;
 use super::record_rules::RecordRules;
 use super::survey::ChunkFacts;
+use super::{Findings, Silent};
 use crate::bits::Bits;
 use crate::file::Record;
 use crate::store::{Touch, Touched};
@@ -37,7 +37,7 @@ impl Volume {
         }
         self.recheck_records(&records, &mut findings)?;
         self.check_state(&mut findings);
-        self.check_secure(&mut findings);
+        self.check_secure(&mut findings, &Silent);
         Ok(findings.finish())
     }
 

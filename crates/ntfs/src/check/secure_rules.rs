@@ -1,6 +1,6 @@
 //! Stage 3: `$Secure`.
 
-use super::Findings;
+use super::{Findings, Visitor};
 use crate::attribute::name;
 use crate::security::{HEADER, Place, Secure};
 use crate::tree::Tree;
@@ -9,15 +9,16 @@ use reseal_dtyp::View;
 use std::collections::HashMap;
 
 impl Volume {
-    pub(crate) fn check_secure(&self, findings: &mut Findings) {
+    pub(crate) fn check_secure(&self, findings: &mut Findings, visitor: &dyn Visitor) {
         let secure = match self.secure() {
             Ok(secure) => secure,
             Err(error) => return findings.unreadable("secure-unreadable", "$Secure".into(), &error),
         };
         let mut ends: Vec<(u64, u64, u32)> = Vec::with_capacity(secure.places.len());
         for place in &secure.places {
-            if let Err(error) = secure.verified(*place) {
-                findings.damage("secure-descriptor", "$Secure:$SDS".into(), error.to_string());
+            match secure.verified(*place) {
+                Ok(range) => visitor.descriptor(&secure.sds[range.start + HEADER as usize..range.end]),
+                Err(error) => findings.damage("secure-descriptor", "$Secure:$SDS".into(), error.to_string()),
             }
             ends.push((place.offset, place.offset.saturating_add(u64::from(place.len)), place.id));
         }

@@ -1,9 +1,8 @@
 //! One pass over all records: what the later stages need to know about each.
 
-use super::Findings;
 use super::record_rules::RecordRules;
+use super::{Findings, Visitor};
 use crate::bits::Bits;
-use crate::record::FileRecord;
 use crate::reference::FileReference;
 use crate::scan::Scanned;
 use crate::volume::Volume;
@@ -89,13 +88,8 @@ pub(crate) fn name_hash(child: FileReference, parent: FileReference, namespace: 
 }
 
 impl Volume {
-    /// Looks at every record once, and shows each to `visit`. With `names`, names and sizes are kept for the comparison with the folders.
-    pub(crate) fn survey(
-        &self,
-        names: bool,
-        findings: &mut Findings,
-        visit: &(dyn Fn(&FileRecord<'_>) + Sync),
-    ) -> Result<Survey> {
+    /// Looks at every record once, and shows each to the visitor. With `names`, names and sizes are kept for the comparison with the folders.
+    pub(crate) fn survey(&self, names: bool, findings: &mut Findings, visitor: &dyn Visitor) -> Result<Survey> {
         let records = self.record_count();
         if records > MAX_RECORDS {
             return Err(Error::new(Kind::Limit, format!("{records} file records; at most {MAX_RECORDS} are checked")));
@@ -108,7 +102,7 @@ impl Volume {
         let chunks = self.scan(ChunkFacts::default, |facts, scanned| match scanned {
             Scanned::Record(record) => {
                 rules.check(&record, facts);
-                visit(&record);
+                visitor.record(&record);
             }
             Scanned::Damaged { number, error } => {
                 in_use.set(number);

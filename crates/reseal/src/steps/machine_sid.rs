@@ -8,11 +8,10 @@ use crate::session::Session;
 use crate::tree::DescriptorCounts;
 use crate::{MachineHive, Target};
 use rayon::prelude::*;
-use reseal_dtyp::{Descriptor, DomainSid, FileTime, Level, Sid};
+use reseal_dtyp::{DomainSid, FileTime, Level};
 use reseal_hive::SidEdits;
 use reseal_sid::SidMap;
 use serde::Serialize;
-use std::collections::BTreeSet;
 
 /// Replaces the machine SID everywhere.
 pub(super) struct MachineSid;
@@ -78,7 +77,7 @@ impl Step for MachineSid {
         let new = match choice {
             SidChoice::Given(sid) if sid == old => return Ok(Some(format!("it is {old} already"))),
             SidChoice::Given(sid) => sid,
-            _ => draw(session, old)?,
+            _ => draw(session, old),
         };
         // A drawn SID is one of 2^96 and avoids the domains on the volume; one that was given may stand anywhere.
         if matches!(choice, SidChoice::Given(_)) {
@@ -104,8 +103,14 @@ impl Step for MachineSid {
 /// Draws a SID. Preferred: as many decimal digits in each number as the old one (below six digits this is not imitated, it
 /// would be guessable) and the same order among the other domains on the volume, so that texts keep their length and
 /// indexes their order. After 1,000 draws any will do.
-fn draw(session: &Session<'_>, old: DomainSid) -> Result<DomainSid> {
-    let others = foreign_domains(session, old)?;
+fn draw(session: &Session<'_>, old: DomainSid) -> DomainSid {
+    // How each foreign domain is ordered against the old SID, as text and as bytes.
+    let others: Vec<_> = session.survey.domains.iter().filter(|domain| **domain != old).collect();
+    let order = |sid: DomainSid| {
+        let (text, bytes) = (sid.to_string(), sid.pattern());
+        others.iter().map(|o| (o.to_string().cmp(&text), o.pattern().cmp(&bytes))).collect::<Vec<_>>()
+    };
+    let order_of_old = order(old);
     let label = old.to_string();
     let mut stream: Stream = session.inputs.stream(&[b"machine-sid", label.as_bytes()]);
     let mut candidate = DomainSid([0; 3]);
@@ -113,31 +118,11 @@ fn draw(session: &Session<'_>, old: DomainSid) -> Result<DomainSid> {
         candidate = DomainSid([stream.u32(), stream.u32(), stream.u32()]);
         let digits = |n: u32| n.to_string().len();
         let same_digits = old.0.iter().zip(candidate.0).all(|(a, b)| digits(b) == digits(*a).max(6));
-        let same_order = others.iter().all(|other| {
-            other.to_string().cmp(&old.to_string()) == other.to_string().cmp(&candidate.to_string())
-                && other.pattern().cmp(&old.pattern()) == other.pattern().cmp(&candidate.pattern())
-        });
-        if same_digits && same_order && !others.contains(&candidate) {
-            return Ok(candidate);
+        if same_digits && order(candidate) == order_of_old && !others.contains(&&candidate) {
+            break;
         }
     }
-    Ok(candidate)
-}
-
-/// Other machines and domains that descriptors of the volume name.
-fn foreign_domains(session: &Session<'_>, old: DomainSid) -> Result<BTreeSet<DomainSid>> {
-    let descriptors = session.tree.descriptors()?;
-    let sets: Vec<BTreeSet<DomainSid>> = descriptors
-        .par_chunks(256)
-        .map(|chunk| {
-            let sids = chunk.iter().flat_map(|sd| {
-                let offsets = Descriptor::sid_offsets(sd).unwrap_or_default();
-                offsets.into_iter().filter_map(|at| Sid::read(&sd[at..]).ok()?.domain()).collect::<Vec<_>>()
-            });
-            sids.filter(|domain| *domain != old).collect()
-        })
-        .collect();
-    Ok(sets.into_iter().flatten().collect())
+    candidate
 }
 
 /// A new SID that stands anywhere already would merge two identities.
