@@ -1,9 +1,10 @@
 //! An image file as a disk: format, partitions, changes, commit.
 
 use crate::commit::{self, Committed, Progress};
-use crate::host::HostFile;
+use crate::host::{Access, HostFile};
 use crate::io::{ReadAt, WriteAt};
-use crate::overlay::Overlay;
+use crate::journal::{self, Change, Commit, HostMedia, Written};
+use crate::overlay::{Overlay, PAGE};
 use crate::partition::{Partition, PartitionTable, Slice};
 use crate::vhdx::{self, Vhdx};
 use reseal_dtyp::{Error, Guid, Result};
@@ -32,8 +33,8 @@ impl Format {
     }
 }
 
-/// A disk image, opened for reading. Writes go to the overlay; the file itself changes never, and a new one is made only
-/// by [`Disk::commit_to`].
+/// A disk image. Writes go to the overlay; [`Disk::commit_to`] makes a new file of it, [`Disk::commit_in_place`] alone
+/// changes the file itself.
 #[derive(Debug)]
 pub struct Disk {
     overlay: Arc<Overlay>,
@@ -46,6 +47,17 @@ enum Container {
     Vhdx(Arc<Vhdx>),
 }
 
+/// How to commit in place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InPlace<'a> {
+    /// Byte offsets of the OEM ids of the volumes that change: they are marked while the image is half written.
+    pub marks: &'a [u64],
+    /// Folder of the journal; beside the image when not given. A block device needs one.
+    pub journal_folder: Option<&'a Path>,
+    /// Whether what stood there before is kept, for [`journal::undo`].
+    pub keep_undo: bool,
+}
+
 /// Signatures of formats that are recognized in order to be refused by name.
 const FOREIGN: &[(&[u8], &str)] = &[
     (b"QFI\xfb", "qcow2"),
@@ -56,9 +68,22 @@ const FOREIGN: &[(&[u8], &str)] = &[
 ];
 
 impl Disk {
-    /// Opens an image file. `Conflict` when another program writes to it; `Unsupported` for a format that is not handled.
+    /// Opens an image file or block device for reading. `Conflict` when another program writes to it; `Unsupported` for a
+    /// format that is not handled; `Interrupted` when a half-done commit lies beside it.
     pub fn open(path: &Path) -> Result<Disk> {
-        let overlay = Arc::new(Overlay::new(HostFile::open(path)?));
+        Disk::open_as(path, Access::Read)
+    }
+
+    /// [`Disk::open`] for [`Disk::commit_in_place`]. `Conflict` when another program uses the image in any way.
+    pub fn open_for_writing(path: &Path) -> Result<Disk> {
+        Disk::open_as(path, Access::Write)
+    }
+
+    fn open_as(path: &Path, access: Access) -> Result<Disk> {
+        let host = HostFile::open(path, access)?;
+        // Looked for under the lock: whoever makes a journal holds it.
+        journal::interrupted(path)?;
+        let overlay = Arc::new(Overlay::new(host));
         if vhdx::is_vhdx(&*overlay)? {
             let vhdx = Arc::new(Vhdx::open(Arc::clone(&overlay))?);
             return Ok(Disk { overlay, container: Container::Vhdx(vhdx) });
@@ -174,5 +199,44 @@ impl Disk {
             vhdx.write_header(write_guids[0], write_guids[1])?;
         }
         commit::commit_to(&self.overlay, out, progress)
+    }
+
+    /// Finishes the container's own metadata, then writes the changes into the image: all of them or, after a crash and
+    /// [`journal::recover`], all or none. The disk must be open for writing.
+    ///
+    /// `Interrupted` when the image needs a recovery now; after any other error it is untouched.
+    pub fn commit_in_place(self, how: InPlace<'_>, write_guids: [Guid; 2], progress: Progress<'_>) -> Result<Written> {
+        let total = self.changed_bytes()?;
+        if total == 0 {
+            return Ok(Written::default());
+        }
+        if let Container::Vhdx(vhdx) = &self.container {
+            vhdx.write_header(write_guids[0], write_guids[1])?;
+        }
+        let mut marks = how.marks.iter().map(|&at| self.file_offset(at)).collect::<Result<Vec<u64>>>()?;
+        marks.sort_unstable();
+        let mut media = HostMedia::of(self.overlay.host(), how.journal_folder)?;
+        let mut done = 0;
+        let mut changes = self.overlay.dirty_pages().into_iter().filter_map(|index| match self.overlay.page(index) {
+            Ok((_, false)) => None,
+            Ok((data, true)) => {
+                done += data.len() as u64;
+                progress(done.min(total), total);
+                Some(Ok(Change { offset: index * PAGE as u64, data }))
+            }
+            Err(e) => Some(Err(e)),
+        });
+        let commit = Commit { len_after: self.overlay.len(), marks: &marks, keep_undo: how.keep_undo };
+        journal::commit(&mut media, commit, &mut changes)
+    }
+
+    /// Where a byte of the virtual disk lies in the image file.
+    fn file_offset(&self, offset: u64) -> Result<u64> {
+        match &self.container {
+            Container::Raw(_) => Ok(offset),
+            Container::Vhdx(vhdx) => vhdx.file_offset(offset).ok_or_else(|| {
+                Error::unsupported(format!("byte {offset:#x} of the disk lies in a block that the file does not hold"))
+            }),
+        }
     }
 }

@@ -1,28 +1,55 @@
-//! The host file that holds an image: opened for reading, locked against writers, never changed.
+//! The host file that holds an image: opened and locked.
 
 use reseal_dtyp::{Error, Kind, Result};
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// An image file on the host, opened read-only.
+/// An image file or block device on the host. It is written by a commit in place only, whatever it was opened for.
 #[derive(Debug)]
 pub(crate) struct HostFile {
     file: File,
     path: PathBuf,
     len: u64,
+    is_device: bool,
+}
+
+/// What an image is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Others may read, nobody may write.
+    Read,
+    /// Nobody else may use it.
+    Write,
 }
 
 impl HostFile {
-    /// Opens and locks `path`. `Conflict` when another program has the image open for writing, QEMU included.
-    pub(crate) fn open(path: &Path) -> Result<HostFile> {
-        let context = |e| Error::io(format!("cannot open {}", path.display()), e);
-        let file = File::open(path).map_err(context)?;
-        let metadata = file.metadata().map_err(context)?;
-        if !metadata.is_file() {
-            return Err(Error::unsupported(format!("{} is not a regular file", path.display())));
+    /// Opens and locks `path`. `Conflict` when another program has the image open in a way that contradicts `access`, QEMU
+    /// included, or has the block device mounted.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<HostFile> {
+        let context = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::ResourceBusy => in_use(path),
+            _ => Error::io(format!("cannot open {}", path.display()), e),
+        };
+        let is_device = is_device(&std::fs::metadata(path).map_err(context)?);
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::Write);
+        #[cfg(target_os = "linux")]
+        if is_device && access == Access::Write {
+            // On a block device without O_CREAT: fails while a file system on it is mounted (open(2)).
+            std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::libc::O_EXCL);
         }
-        lock(&file, path)?;
-        Ok(HostFile { file, path: path.to_owned(), len: metadata.len() })
+        let file = options.open(path).map_err(context)?;
+        if !is_device && !file.metadata().map_err(context)?.is_file() {
+            return Err(Error::unsupported(format!("{} is neither a regular file nor a block device", path.display())));
+        }
+        lock(&file, path, access)?;
+        let len = len_of(&file, is_device).map_err(context)?;
+        Ok(HostFile { file, path: path.to_owned(), len, is_device })
+    }
+
+    pub(crate) fn is_device(&self) -> bool {
+        self.is_device
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -47,6 +74,25 @@ impl HostFile {
         buf[inside..].fill(0);
         Ok(())
     }
+}
+
+fn in_use(path: &Path) -> Error {
+    Error::new(Kind::Conflict, format!("{} is in use by another program (a running VM? a mount?)", path.display()))
+}
+
+fn is_device(metadata: &Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type());
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        false
+    }
+}
+
+/// Length in bytes; of a block device, what the kernel says.
+pub(crate) fn len_of(file: &File, is_device: bool) -> std::io::Result<u64> {
+    if is_device { (&*file).seek(SeekFrom::End(0)) } else { Ok(file.metadata()?.len()) }
 }
 
 #[cfg(unix)]
@@ -82,10 +128,11 @@ pub(crate) fn write_all_at(file: &File, mut offset: u64, mut data: &[u8]) -> std
     Ok(())
 }
 
-/// Takes the locks that QEMU's `file` driver takes for a reader that wants the image to stay as it is
-/// (docs of `block/file-posix.c`: byte 100 + p is held while permission p is used, byte 200 + p while it is not shared).
+/// Takes the locks that QEMU's `file` driver takes for a reader that wants the image to stay as it is, or for a writer that
+/// wants to be alone (docs of `block/file-posix.c`: byte 100 + p is held while permission p is used, byte 200 + p while it is
+/// not shared).
 #[cfg(target_os = "linux")]
-fn lock(file: &File, path: &Path) -> Result<()> {
+fn lock(file: &File, path: &Path, access: Access) -> Result<()> {
     use nix::fcntl::{FcntlArg, fcntl};
     use nix::libc;
 
@@ -99,27 +146,31 @@ fn lock(file: &File, path: &Path) -> Result<()> {
         l_len: 1,
         l_pid: 0,
     };
-    for wanted in [100 + READ, 200 + WRITE, 200 + RESIZE] {
+    let (used, unshared): (&[i64], &[i64]) = match access {
+        Access::Read => (&[READ], &[WRITE, RESIZE]),
+        Access::Write => (&[READ, WRITE, RESIZE], &[READ, WRITE, RESIZE]),
+    };
+    for wanted in used.iter().map(|p| 100 + p).chain(unshared.iter().map(|p| 200 + p)) {
         // A file system without locks (some network mounts) cannot be in use by QEMU under locks either.
         if fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_RDLCK, wanted))).is_err() {
             return Ok(());
         }
     }
-    for held in [100 + WRITE, 100 + RESIZE] {
+    // Nobody may use what is not shared, nor refuse to share what is used.
+    for held in unshared.iter().map(|p| 100 + p).chain(used.iter().map(|p| 200 + p)) {
         let mut probe = byte(libc::F_WRLCK, held);
         let free =
             fcntl(file, FcntlArg::F_OFD_GETLK(&mut probe)).is_ok() && probe.l_type == libc::F_UNLCK as libc::c_short;
         if !free {
-            let detail = format!("{} is open for writing in another program (a running VM?)", path.display());
-            return Err(Error::new(Kind::Conflict, detail));
+            return Err(in_use(path));
         }
     }
     Ok(())
 }
 
-/// Elsewhere the whole file is locked for shared use, which Windows enforces against writers by itself.
+/// Elsewhere the whole file is locked, which Windows enforces by itself.
 #[cfg(not(target_os = "linux"))]
-fn lock(file: &File, path: &Path) -> Result<()> {
-    file.try_lock_shared()
-        .map_err(|_| Error::new(Kind::Conflict, format!("{} is locked by another program", path.display())))
+fn lock(file: &File, path: &Path, access: Access) -> Result<()> {
+    let locked = if access == Access::Write { file.try_lock() } else { file.try_lock_shared() };
+    locked.map_err(|_| in_use(path))
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!  image file ──▶ Overlay (changed pages) ──▶ raw │ VHDX ──▶ partition ──▶ ReadAt + WriteAt
 //!       │             │
-//!       └── copy ─────┴──▶ new file: reflink or copy, write, fsync, read back, rename
+//!       ├── copy ─────┼──▶ new file: reflink or copy, write, fsync, read back, rename
+//!       └── journal ──┴──▶ in place: see [`journal`]
 //! ```
 //!
 //! Opening never writes: a VHDX log is replayed into the overlay. The crate knows no file system and no Windows.
@@ -13,12 +14,14 @@ mod commit;
 mod disk;
 mod host;
 mod io;
+pub mod journal;
 mod overlay;
 mod partition;
 mod vhdx;
 
 pub use commit::{Committed, CopyMethod, Progress};
-pub use disk::{Disk, Format};
+pub use disk::{Disk, Format, InPlace};
+pub use journal::{HostMedia, Recovered};
 pub use io::{MemoryDisk, ReadAt, WriteAt, checked_range};
 pub use overlay::Overlay;
 pub use partition::{GptPartition, Partition, PartitionTable, PartitionType, Scheme, write_gpt};

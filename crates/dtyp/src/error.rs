@@ -22,6 +22,8 @@ pub enum Kind {
     Conflict,
     /// The target cannot be written.
     ReadOnly,
+    /// An interrupted commit lies beside the image: recover it first.
+    Interrupted,
 }
 
 /// Where in the bytes.

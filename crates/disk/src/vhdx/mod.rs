@@ -104,6 +104,12 @@ impl Vhdx {
         self.file.write_at(offset, &bytes)
     }
 
+    /// Where a byte of the disk lies in the file; `None` when its block has no place there.
+    pub(crate) fn file_offset(&self, offset: u64) -> Option<u64> {
+        let block = usize::try_from(offset / self.metadata.block_len).ok()?;
+        Some(self.block_offset(block)? + offset % self.metadata.block_len)
+    }
+
     /// Splits a disk range into (block, offset in it, range of the buffer).
     fn pieces(&self, offset: u64, len: usize) -> impl Iterator<Item = (usize, u64, std::ops::Range<usize>)> + use<> {
         let block_len = self.metadata.block_len;
@@ -123,7 +129,7 @@ impl Vhdx {
 
     /// File offset of a block's data, when it is present.
     fn block_offset(&self, block: usize) -> Option<u64> {
-        let entry = self.blocks.read().unwrap_or_else(|e| e.into_inner())[block];
+        let entry = *self.blocks.read().unwrap_or_else(|e| e.into_inner()).get(block)?;
         (state_of(entry) == state::FULLY_PRESENT).then_some(entry >> 20 << 20)
     }
 
