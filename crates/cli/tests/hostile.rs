@@ -3,7 +3,6 @@
 
 mod rig;
 
-use rayon::prelude::*;
 use reseal::{Image, Inputs, Options, Silent};
 use reseal_ntfs::{ByteOwner, Owners, Volume};
 use reseal_testdata::{Container, ImageBuilder, WindowsImage};
@@ -12,7 +11,7 @@ use rig::logical::Logical;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -290,6 +289,28 @@ fn damages() -> u64 {
     std::env::var("RESEAL_DAMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(DAMAGES)
 }
 
+/// Judges cases on threads of their own: in the pool that the program itself uses, a case that waits would take up others,
+/// and its time would be theirs, too.
+fn spread<C: Sync, S>(
+    cases: &[C],
+    start: impl Fn() -> S + Sync,
+    judge: impl Fn(&mut S, &C) -> Vec<(String, Duration, Result<Verdict, String>)> + Sync,
+) -> Tally {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut state, mut tally) = (start(), Tally::default());
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            tally = judge(&mut state, case).into_iter().fold(tally, Tally::add);
+        }
+        tally
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("it does not panic")).fold(Tally::default(), Tally::merge)
+    })
+}
+
 /// Damages a byte at a time, at offsets of the file that `places` holds.
 fn damage(what: &str, sound: &Sound, places: &[u64], in_volume: impl Fn(u64) -> Option<u64> + Sync) {
     let start = Instant::now();
@@ -297,22 +318,19 @@ fn damage(what: &str, sound: &Sound, places: &[u64], in_volume: impl Fn(u64) -> 
     let cases: Vec<(u64, u8)> = (0..damages())
         .map(|_| (places[(random.next() % places.len() as u64) as usize], (random.next() % 255 + 1) as u8))
         .collect();
-    let tally = cases
-        .par_iter()
-        .map_init(
-            || Copy::new(sound),
-            |copy, &(at, change)| {
-                let old = sound.bytes[at as usize];
-                copy.file.write_all_at(&[old ^ change], at).expect("it can be written");
-                let done = timed(format!("byte {at:#x} {old:#04x} → {:#04x}", old ^ change), || {
-                    sound.judge(&copy.path, in_volume(at))
-                });
-                copy.file.write_all_at(&[old], at).expect("it can be written");
-                done
-            },
-        )
-        .fold(Tally::default, Tally::add)
-        .reduce(Tally::default, Tally::merge);
+    let tally = spread(
+        &cases,
+        || Copy::new(sound),
+        |copy, &(at, change)| {
+            let old = sound.bytes[at as usize];
+            copy.file.write_all_at(&[old ^ change], at).expect("it can be written");
+            let done = timed(format!("byte {at:#x} {old:#04x} → {:#04x}", old ^ change), || {
+                sound.judge(&copy.path, in_volume(at))
+            });
+            copy.file.write_all_at(&[old], at).expect("it can be written");
+            vec![done]
+        },
+    );
     tally.finish(what, start);
 }
 
@@ -320,18 +338,19 @@ fn damage(what: &str, sound: &Sound, places: &[u64], in_volume: impl Fn(u64) -> 
 fn truncate(what: &str, sound: &Sound) {
     let start = Instant::now();
     let lengths: Vec<u64> = (0..sound.bytes.len() as u64).step_by(512).collect();
-    let tally = lengths
-        .par_chunks(64)
-        .flat_map_iter(|chunk| {
+    let chunks: Vec<&[u64]> = lengths.chunks(64).collect();
+    let tally = spread(
+        &chunks,
+        || (),
+        |(), chunk| {
             let copy = Copy::new(sound);
-            let judged = chunk.iter().rev().map(|len| {
+            let cut = |len: &u64| {
                 copy.file.set_len(*len).expect("it can shrink");
                 timed(format!("cut at {len:#x}"), || sound.judge(&copy.path, None))
-            });
-            judged.collect::<Vec<_>>()
-        })
-        .fold(Tally::default, Tally::add)
-        .reduce(Tally::default, Tally::merge);
+            };
+            chunk.iter().rev().map(cut).collect()
+        },
+    );
     tally.finish(what, start);
 }
 

@@ -21,8 +21,8 @@ mod vhdx;
 
 pub use commit::{Committed, CopyMethod, Progress};
 pub use disk::{Disk, Format, InPlace};
-pub use journal::{HostMedia, Recovered};
 pub use io::{MemoryDisk, ReadAt, WriteAt, checked_range};
+pub use journal::{HostMedia, Recovered};
 pub use overlay::Overlay;
 pub use partition::{GptPartition, Partition, PartitionTable, PartitionType, Scheme, write_gpt};
 pub use vhdx::{CreateVhdx, create_vhdx};

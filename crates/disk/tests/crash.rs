@@ -41,7 +41,8 @@ impl Case {
             }
         }
         new[MARK_AT as usize..][..8].copy_from_slice(b"NTFS    ");
-        let pages = new.chunks(4096).enumerate().map(|(i, page)| Change { offset: i as u64 * 4096, data: page.to_vec() });
+        let pages =
+            new.chunks(4096).enumerate().map(|(i, page)| Change { offset: i as u64 * 4096, data: page.to_vec() });
         let changes = pages.filter(|c| old.get(c.offset as usize..c.offset as usize + c.data.len()) != Some(&c.data));
         let changes = changes.filter(|c| c.offset < len as u64 || c.data.iter().any(|b| *b != 0)).collect();
         Case { old, new, changes, keep_undo }

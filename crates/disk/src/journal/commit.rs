@@ -56,7 +56,11 @@ pub fn commit(
         Err(error) => return Err(withdraw(media, error)),
     };
     let finished = roll(media, &journal, Direction::Forward).and_then(|()| {
-        if commit.keep_undo { media.rename(Name::Journal, Name::Undo)? } else { media.remove(Name::Journal)? }
+        if commit.keep_undo {
+            media.rename(Name::Journal, Name::Undo)?
+        } else {
+            media.remove(Name::Journal)?
+        }
         media.sync_folder()
     });
     match finished {
@@ -129,9 +133,9 @@ fn decide(media: &mut dyn Media) -> Result<Journal> {
 
 /// Takes back a commit of which nothing reached the image.
 fn withdraw(media: &mut dyn Media, error: Error) -> Error {
-    let gone = [Name::Journal, Name::Temporary].into_iter().try_for_each(|name| {
-        if media.exists(name)? { media.remove(name) } else { Ok(()) }
-    });
+    let gone = [Name::Journal, Name::Temporary]
+        .into_iter()
+        .try_for_each(|name| if media.exists(name)? { media.remove(name) } else { Ok(()) });
     match gone.and_then(|()| media.sync_folder()) {
         Ok(()) => error.within("the image is untouched"),
         Err(e) => Error::new(Kind::Interrupted, format!("the journal could not be removed ({e}) after: {error}")),

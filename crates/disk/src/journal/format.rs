@@ -61,10 +61,7 @@ impl Header {
         let flags = view.u32(8, "flags")?;
         let count = u64::from(view.u32(12, "marks")?);
         let (len_before, len_after) = (view.u64(16, "length before")?, view.u64(24, "length after")?);
-        if flags & !HAS_BEFORE != 0
-            || count > MAX_MARKS
-            || len_after < len_before
-            || HEADER + 8 * count + TRAILER > len
+        if flags & !HAS_BEFORE != 0 || count > MAX_MARKS || len_after < len_before || HEADER + 8 * count + TRAILER > len
         {
             let detail = format!("flags {flags:#x}, {count} marks, lengths {len_before} and {len_after}");
             return Err(bad("header", 0, detail));
@@ -126,9 +123,9 @@ pub(super) struct RecordHead {
 pub(super) fn record_head(bytes: &[u8], at: u64, header: &Header) -> Result<RecordHead> {
     let view = View::new("journal record", at, bytes);
     let (offset, len, kind) = (view.u64(0, "offset")?, u64::from(view.u32(8, "length")?), view.u32(12, "kind")?);
-    let inside = offset.checked_add(len).is_some_and(|end| {
-        end <= header.len_after && (len.is_multiple_of(SECTOR) || end == header.len_after)
-    });
+    let inside = offset
+        .checked_add(len)
+        .is_some_and(|end| end <= header.len_after && (len.is_multiple_of(SECTOR) || end == header.len_after));
     if len == 0 || len > MAX_RECORD || kind > 1 || !inside || !offset.is_multiple_of(SECTOR) {
         let detail = format!("{len} bytes at {offset:#x} of kind {kind}, the image has {}", header.len_after);
         return Err(bad("record", at, detail));

@@ -43,7 +43,15 @@ impl HostMedia {
             }
             None => path.parent().unwrap_or(Path::new("/")).to_owned(),
         };
-        Ok(HostMedia { image, is_device: host.is_device(), path, folder, stem, temporary: None, reading: Mutex::default() })
+        Ok(HostMedia {
+            image,
+            is_device: host.is_device(),
+            path,
+            folder,
+            stem,
+            temporary: None,
+            reading: Mutex::default(),
+        })
     }
 
     /// Where a file lies, if it is there.

@@ -45,7 +45,11 @@ impl Journal {
             let RecordHead { offset, len, body, .. } = record_head(&head, at, &header)?;
             let free_from = extents.last().map_or(0, |last| last.offset + last.len);
             if offset < free_from || body > end - at - RECORD {
-                return Err(bad("record", at, format!("{len} bytes at {offset:#x}; the last one ends at {free_from:#x}")));
+                return Err(bad(
+                    "record",
+                    at,
+                    format!("{len} bytes at {offset:#x}; the last one ends at {free_from:#x}"),
+                ));
             }
             extents.push(Extent { offset, len, at });
             at += RECORD + body;

@@ -42,7 +42,8 @@ pub(super) fn state(media: &dyn Media, journal: &Journal) -> Result<State> {
         for (i, (sector, wanted)) in chunks(&now).zip(chunks(&record.after)).enumerate() {
             let offset = extent.offset + i as u64 * SECTOR;
             let mark = header.marks.iter().find(|mark| **mark / SECTOR * SECTOR == offset);
-            let sector = mark.map_or_else(|| sector.to_vec(), |mark| unmarked(sector, wanted, (mark % SECTOR) as usize));
+            let sector =
+                mark.map_or_else(|| sector.to_vec(), |mark| unmarked(sector, wanted, (mark % SECTOR) as usize));
             let (old, new) = (digest(&sector) == record.digests[i], sector == wanted);
             if !old && !new {
                 return Err(foreign(format!("the sector at {offset:#x} is neither as it was nor as it will be")));
@@ -51,7 +52,13 @@ pub(super) fn state(media: &dyn Media, journal: &Journal) -> Result<State> {
             after &= new;
         }
     }
-    Ok(if after { State::After } else if before { State::Before } else { State::Between })
+    Ok(if after {
+        State::After
+    } else if before {
+        State::Before
+    } else {
+        State::Between
+    })
 }
 
 fn foreign(detail: String) -> Error {
