@@ -6,6 +6,7 @@ use std::path::PathBuf;
 const AFTER: &str = "Examples:
   reseal inspect gold.vhdx
   reseal generalize gold.vhdx -o sealed.vhdx --unattend unattend.xml
+  reseal generalize gold.vhdx --in-place --keep-undo
   reseal verify sealed.vhdx --no-trace-of S-1-5-21-1-2-3
 
 Exit codes:
@@ -14,7 +15,8 @@ Exit codes:
   2 usage                                             6 an interrupted commit lies beside the image
   3 refused by a guard, nothing written               7 damaged or unsupported input
 
-The input image is never written. Microsoft supports Sysprep only; what no real Windows
+The input image is written with --in-place only, and then it is the old image or the new one
+at every instant. Microsoft supports Sysprep only; what no real Windows
 has confirmed yet is called unproven, in the report and in docs/limits.md.";
 
 /// Generalizes a Windows image that is not running: machine SID, names, ids, OOBE.
@@ -32,8 +34,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show what an image holds: partitions, Windows, SIDs, users, guards.
     Inspect(Inspect),
-    /// Seal an image to a new file.
+    /// Seal an image, to a new file or in place.
     Generalize(Box<Generalize>),
+    /// Finish or discard an interrupted commit in place, or take a finished one back.
+    Recover(Recover),
     /// Check an image, and prove that something is gone from it.
     Verify(Verify),
     /// List the steps, or show one.
@@ -70,15 +74,26 @@ pub(crate) enum ProgressMode {
 #[command(after_help = "Examples:
   reseal generalize gold.vhdx -o sealed.vhdx
   reseal generalize gold.vhdx -o web.vhdx --computer-name WEB-01 --unattend unattend.xml
+  reseal generalize gold.vhdx --in-place --keep-undo
+  reseal generalize /dev/sdb --in-place --journal /var/lib/reseal
   reseal generalize gold.vhdx --dry-run --json
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
 pub(crate) struct Generalize {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is never written.
+    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
     pub(crate) image: String,
     /// The new image; it must not exist.
-    #[arg(short, long, value_name = "OUT", required_unless_present = "dry_run")]
+    #[arg(short, long, value_name = "OUT", required_unless_present_any = ["dry_run", "in_place"])]
     pub(crate) output: Option<PathBuf>,
+    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) in_place: bool,
+    /// Folder for the journal, on a medium that keeps it; a block device needs one.
+    #[arg(long, value_name = "DIR", requires = "in_place")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Keep what stood there before beside the image, for `reseal recover --undo`.
+    #[arg(long, requires = "in_place")]
+    pub(crate) keep_undo: bool,
     /// Show the plan and write nothing.
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -118,6 +133,25 @@ pub(crate) struct Generalize {
     /// Progress on stderr.
     #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     pub(crate) progress: ProgressMode,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  reseal recover gold.vhdx
+  reseal recover gold.vhdx --undo
+  reseal recover /dev/sdb --journal /var/lib/reseal")]
+pub(crate) struct Recover {
+    /// The image that was being written.
+    pub(crate) image: String,
+    /// Give back the image as it was before `generalize --in-place --keep-undo`.
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Folder that holds the journal, when it does not lie beside the image.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use crate::args::Generalize;
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::{Context, Result, bail};
-use reseal::{FileTime, Image, Inputs, Options, SidChoice, StepSelection};
+use reseal::{FileTime, Image, InPlace, Inputs, Options, SidChoice, StepSelection};
 
 pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
     let (options, inputs) = match (options(args), inputs(args)) {
@@ -16,24 +16,26 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
         }
     };
     options.check()?;
-    let image = Image::open(&args.image)?;
+    let in_place = args.in_place && !args.dry_run;
+    let image = if in_place { Image::open_for_writing(&args.image)? } else { Image::open(&args.image)? };
     let progress = Progress::new(args.progress);
     let planned = reseal::plan(image, &options, &inputs, &progress)?;
     let empty = planned.is_empty();
     match &args.output {
-        Some(output) if !args.dry_run && !empty => {
-            let report = planned.commit_to(output, &progress)?;
+        output if !args.dry_run && !empty => {
+            let report = match output {
+                Some(output) => planned.commit_to(output, &progress)?,
+                None => {
+                    let how = InPlace { journal_folder: args.journal.as_deref(), keep_undo: args.keep_undo };
+                    planned.commit_in_place(how, &progress)?
+                }
+            };
             drop(progress);
             if args.json {
                 render::json(&report)?;
             } else {
                 render::out(&render::plan(&report.plan, true));
-                render::out(&format!(
-                    "{}: {} bytes written over a {}\n",
-                    report.output.display(),
-                    report.written_bytes,
-                    report.method
-                ));
+                render::out(&render::written(&report));
             }
             if report.plan.sid.as_ref().is_some_and(|sid| sid.shared_by_copies) {
                 render::note(

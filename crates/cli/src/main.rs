@@ -20,6 +20,7 @@ pub(crate) enum Exit {
     Refused = 3,
     Found = 4,
     NothingToDo = 5,
+    Interrupted = 6,
     BadInput = 7,
 }
 
@@ -46,6 +47,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Inspect(args) => parts::inspect(&args),
         Command::Generalize(args) => generalize::generalize(&args),
+        Command::Recover(args) => parts::recover(&args),
         Command::Verify(args) => parts::verify(&args),
         Command::Steps(args) => parts::steps(&args),
         Command::Hive(command) => parts::hive(command),

@@ -1,9 +1,9 @@
-//! The verbs that look: inspect, verify, steps, hive, fs.
+//! The smaller verbs: inspect, recover, verify, steps, hive, fs.
 
-use crate::args::{Fs, Hive, HiveTarget, Inspect, Steps, Verify};
+use crate::args::{Fs, Hive, HiveTarget, Inspect, Recover, Steps, Verify};
 use crate::{Exit, render};
 use anyhow::Result;
-use reseal::{FsEntry, HiveAccess, Image, KeyListing};
+use reseal::{FsEntry, HiveAccess, Image, KeyListing, Recovery};
 
 pub(crate) fn inspect(args: &Inspect) -> Result<Exit> {
     let inspection = reseal::inspect(&Image::open(&args.image)?)?;
@@ -11,6 +11,22 @@ pub(crate) fn inspect(args: &Inspect) -> Result<Exit> {
         render::json(&inspection)?;
     } else {
         render::out(&render::inspection(&inspection));
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn recover(args: &Recover) -> Result<Exit> {
+    let how = Recovery { journal_folder: args.journal.as_deref(), undo: args.undo };
+    let report = reseal::recover(&args.image, how)?;
+    if args.json {
+        render::json(&report)?;
+    } else {
+        let text = match report.outcome {
+            "finished" => "the interrupted commit was finished: this is the sealed image",
+            "discarded" => "what had not been decided was removed: this is the image as it was",
+            _ => "the last commit was taken back: this is the image as it was",
+        };
+        render::out(&format!("{}: {text}\n", report.image.display()));
     }
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! Text for people.
 
 use crate::Exit;
-use reseal::{Inspection, Kind, Plan, Refusal, ShownFinding};
+use reseal::{Inspection, Kind, Plan, Refusal, Report, ShownFinding};
 use std::io::Write;
 
 /// Prints to stdout; a closed pipe ends the output and not the program.
@@ -42,6 +42,7 @@ pub(crate) fn error(error: &anyhow::Error) -> Exit {
         Kind::Usage => Exit::Usage,
         Kind::Refused => Exit::Refused,
         Kind::NothingToDo => Exit::NothingToDo,
+        Kind::Interrupted => Exit::Interrupted,
         Kind::Damaged | Kind::Unsupported => Exit::BadInput,
         _ => Exit::Failed,
     }
@@ -119,6 +120,14 @@ pub(crate) fn inspection(i: &Inspection) -> String {
         s += &findings(&w.findings);
     }
     s
+}
+
+pub(crate) fn written(report: &Report) -> String {
+    let how = match report.method {
+        "in-place" => format!("in place, after a journal of {} bytes", report.journal_bytes),
+        copy => format!("over a {copy}"),
+    };
+    format!("{}: {} bytes written {how}\n", report.output.display(), report.written_bytes)
 }
 
 pub(crate) fn plan(p: &Plan, done: bool) -> String {

@@ -22,6 +22,8 @@ pub enum Kind {
     Conflict,
     /// Nothing is left to do.
     NothingToDo,
+    /// An interrupted commit lies beside the image: recover it first.
+    Interrupted,
     /// A defect of this program: a step wrote outside its scope, a self-check failed.
     Internal,
 }
@@ -108,6 +110,7 @@ impl From<reseal_dtyp::Error> for Error {
             Format::Io | Format::NoSpace => Kind::Io,
             Format::NotFound => Kind::NotFound,
             Format::Conflict => Kind::Conflict,
+            Format::Interrupted => Kind::Interrupted,
             Format::Unsupported | Format::Limit | Format::ReadOnly => Kind::Unsupported,
             _ => Kind::Damaged,
         };
@@ -115,7 +118,7 @@ impl From<reseal_dtyp::Error> for Error {
         let mut out = Error::new(kind, detail);
         // The format error's own text is the detail; what lies below it is the source.
         out.0.source = std::error::Error::source(&error).map(|s| s.to_string().into());
-        out
+        if kind == Kind::Interrupted { out.hint("run `reseal recover IMAGE`") } else { out }
     }
 }
 

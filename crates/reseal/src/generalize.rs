@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::steps::STEPS;
 use crate::tree::{NodeId, Tree};
 use crate::{Change, Facts, SidOutcome, StepOutcome, invariants};
-use reseal_dtyp::{Finding, Level};
+use reseal_dtyp::{Finding, Guid, Level};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +87,17 @@ pub struct Planned {
     image: Image,
     inputs: Inputs,
     plan: Plan,
+    /// Where the volume is marked while it is half written.
+    mark: u64,
+}
+
+/// How to commit in place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InPlace<'a> {
+    /// Folder of the journal; beside the image when not given. A block device needs one, on a medium that keeps it.
+    pub journal_folder: Option<&'a Path>,
+    /// Keep what stood there before, for [`crate::Recovery::undo`].
+    pub keep_undo: bool,
 }
 
 /// What was done.
@@ -96,10 +107,12 @@ pub struct Report {
     pub schema: &'static str,
     /// The new image.
     pub output: PathBuf,
-    /// reflink or copy.
+    /// reflink, copy or in-place.
     pub method: &'static str,
     /// Changed bytes written.
     pub written_bytes: u64,
+    /// Length of the journal of a commit in place.
+    pub journal_bytes: u64,
     /// What was done.
     pub plan: Plan,
 }
@@ -108,13 +121,13 @@ pub struct Report {
 pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Planned> {
     options.check()?;
     let path = image.path().display().to_string();
-    let run = || -> Result<Plan> {
+    let run = || -> Result<(Plan, u64)> {
         let windows = image.one_windows(options.installation)?;
-        let place = windows.state.place.clone();
-        stage(&image, windows, options, inputs, observer).within(place)
+        let (place, mark) = (windows.state.place.clone(), Image::mark_of(&windows.partition));
+        Ok((stage(&image, windows, options, inputs, observer).within(place)?, mark))
     };
-    let plan = run().within(path)?;
-    Ok(Planned { image, inputs: *inputs, plan })
+    let (plan, mark) = run().within(path)?;
+    Ok(Planned { image, inputs: *inputs, plan, mark })
 }
 
 /// Everything between opening and the finished overlay.
@@ -259,9 +272,7 @@ impl Planned {
     /// Writes the sealed image to a new file. Before its last act, a rename, there is no file of that name; after it, the
     /// whole new image.
     pub fn commit_to(self, out: &Path, observer: &dyn Observer) -> Result<Report> {
-        let label = self.plan.facts.machine_sid.map(|sid| sid.to_string()).unwrap_or_default();
-        let mut stream = self.inputs.stream(&[b"vhdx-write-guids", label.as_bytes()]);
-        let guids = [stream.guid(), stream.guid()];
+        let guids = self.write_guids();
         observer.phase("writing");
         let done =
             self.image.disk.commit_to(out, guids, &|done, total| observer.bytes(done, total)).within(out.display())?;
@@ -274,7 +285,43 @@ impl Planned {
             output: done.path,
             method,
             written_bytes: done.changed_bytes,
+            journal_bytes: 0,
             plan: self.plan,
         })
+    }
+
+    /// Writes the sealed image over the old one, which must be open for writing. Killed at any instant, or without power, it
+    /// is the old image or, after [`crate::recover`], the new one.
+    ///
+    /// `Interrupted` when the image needs a recovery; after every other error it is untouched.
+    pub fn commit_in_place(self, how: InPlace<'_>, observer: &dyn Observer) -> Result<Report> {
+        let guids = self.write_guids();
+        observer.phase("writing");
+        let path = self.image.path().to_owned();
+        let how = reseal_disk::InPlace {
+            marks: &[self.mark],
+            journal_folder: how.journal_folder,
+            keep_undo: how.keep_undo,
+        };
+        let written = self
+            .image
+            .disk
+            .commit_in_place(how, guids, &|done, total| observer.bytes(done, total))
+            .within(path.display())?;
+        Ok(Report {
+            schema: "reseal.report/1",
+            output: path,
+            method: "in-place",
+            written_bytes: written.changed,
+            journal_bytes: written.journal,
+            plan: self.plan,
+        })
+    }
+
+    /// New identifiers for a container that has such.
+    fn write_guids(&self) -> [Guid; 2] {
+        let label = self.plan.facts.machine_sid.map(|sid| sid.to_string()).unwrap_or_default();
+        let mut stream = self.inputs.stream(&[b"vhdx-write-guids", label.as_bytes()]);
+        [stream.guid(), stream.guid()]
     }
 }

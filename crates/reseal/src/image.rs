@@ -3,12 +3,13 @@
 use crate::error::{Error, Kind, Result, Within};
 use crate::ntfs_tree::NtfsTree;
 use crate::volume_state::VolumeState;
+use reseal_disk::journal::MARK;
 use reseal_disk::{Disk, Partition, PartitionTable, WriteAt};
 use reseal_ntfs::{Probe, Volume};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// An image, opened for reading. Nothing below it is written until a plan is committed to a new file.
+/// An image. Nothing of it is written before a plan is committed.
 #[derive(Debug)]
 pub struct Image {
     pub(crate) disk: Disk,
@@ -37,13 +38,46 @@ fn selector(text: &str) -> Result<(PathBuf, Option<u32>)> {
     Ok((PathBuf::from(text), None))
 }
 
+/// The boot sector of a half-written volume says so, though its journal be lost.
+fn refuse_marked(disk: &Disk, table: &PartitionTable) -> Result<()> {
+    for partition in &table.partitions {
+        let bytes = disk.partition(partition);
+        let mut id = [0; MARK.len()];
+        if bytes.len() >= BOOT_SECTOR {
+            bytes.read_at(OEM_ID, &mut id)?;
+        }
+        if id == MARK {
+            return Err(Error::new(Kind::Interrupted, "a commit in place was interrupted, and the volume is half written")
+                .subject(Image::place(partition))
+                .hint("run `reseal recover IMAGE --journal DIR`, with the folder that holds its journal; without the journal \
+                       the image is lost: take a copy of the original"));
+        }
+    }
+    Ok(())
+}
+
+/// Where the name of the system that formatted a volume stands in its boot sector.
+const OEM_ID: u64 = 3;
+const BOOT_SECTOR: u64 = 512;
+
 impl Image {
-    /// Opens `disk.vhdx`, `disk.raw` or, for one partition of it, `disk.vhdx#p3`.
+    /// Opens `disk.vhdx`, `disk.raw` or, for one partition of it, `disk.vhdx#p3`, for reading. `Interrupted` when a commit in
+    /// place has to be recovered first.
     pub fn open(text: &str) -> Result<Image> {
+        Image::open_as(text, Disk::open)
+    }
+
+    /// [`Image::open`] for [`crate::Planned::commit_in_place`]: nobody else may use the image meanwhile.
+    pub fn open_for_writing(text: &str) -> Result<Image> {
+        Image::open_as(text, Disk::open_for_writing)
+    }
+
+    fn open_as(text: &str, open: fn(&Path) -> reseal_dtyp::Result<Disk>) -> Result<Image> {
         let (path, selected) = selector(text)?;
         let open = || -> Result<Image> {
-            let disk = Disk::open(&path)?;
+            let disk = open(&path)?;
             let table = disk.partitions()?;
+            refuse_marked(&disk, &table)?;
             if let Some(number) = selected
                 && !table.partitions.iter().any(|p| p.number == number)
             {
@@ -80,6 +114,16 @@ impl Image {
         }
         bytes.read_at(0, &mut first)?;
         Ok(Volume::probe(&first))
+    }
+
+    /// Where the volume of a partition is marked while it is half written: byte offset on the disk.
+    pub(crate) fn mark_of(partition: &Partition) -> u64 {
+        partition.offset + OEM_ID
+    }
+
+    /// The image's path without the selector of a partition.
+    pub(crate) fn path_in(text: &str) -> Result<PathBuf> {
+        Ok(selector(text)?.0)
     }
 
     /// How messages name a partition.

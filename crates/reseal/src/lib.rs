@@ -8,7 +8,8 @@
 //!
 //! 1. [`Image::open`] opens a disk image; nothing is written.
 //! 2. [`plan`] runs guards and steps and checks the result; the whole change lies in memory.
-//! 3. [`Planned::commit_to`] writes a new image; dropping the plan instead is the dry run.
+//! 3. [`Planned::commit_to`] writes a new image, [`Planned::commit_in_place`] the same one, with a journal; dropping the plan
+//!    instead is the dry run. [`recover()`] finishes what was interrupted.
 //!
 //! The library prints nothing, asks nothing, ends no process and keeps no global state.
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod invariants;
 mod lsa;
 mod ntfs_tree;
 mod options;
+mod recover;
 mod sam;
 mod scope;
 mod session;
@@ -40,12 +42,13 @@ pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_check, 
 pub use change::{Change, StepOutcome, Target};
 pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};
-pub use generalize::{Observer, Plan, Planned, Report, ShownFinding, Silent, plan};
+pub use generalize::{InPlace, Observer, Plan, Planned, Report, ShownFinding, Silent, plan};
 pub use guards::Refusal;
 pub use image::Image;
 pub use inputs::Inputs;
 pub use inspect::{HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, inspect};
 pub use options::{ALLOWABLE_GUARDS, Options, SidChoice, StepSelection};
+pub use recover::{Recovery, RecoveryReport, recover};
 pub use sam::User;
 pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, catalogue};

@@ -88,7 +88,8 @@ impl PartitionTable {
             }],
             from_backup: false,
         };
-        if &first[3..11] == b"NTFS    " || &first[3..11] == b"-FVE-FS-" || &first[3..7] == b"ReFS" {
+        let is_marked = first[3..11] == crate::journal::MARK;
+        if is_marked || &first[3..11] == b"NTFS    " || &first[3..11] == b"-FVE-FS-" || &first[3..7] == b"ReFS" {
             return Ok(whole(Scheme::Bare));
         }
         let sizes = sector_size.map_or_else(|| vec![512, 4096], |size| vec![size]);
