@@ -138,3 +138,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn expressions_as_deep_as_they_can_be_read_are_printed() {
+    let negated = |n: usize| format!("D:(XA;;FX;;;WD;({}a == 1{}))", "!(".repeat(n), ")".repeat(n));
+    let bare = |n: usize| format!("D:(XA;;FX;;;WD;({}Exists a))", "!".repeat(n));
+    let chain = |n: usize| format!("D:(XA;;FX;;;WD;({}))", vec!["a == 1"; n].join(" && "));
+    for text in [negated(0), negated(15), chain(200)] {
+        assert_eq!(Descriptor::from_sddl(&text).unwrap().to_sddl().unwrap(), text);
+    }
+    assert!(Descriptor::from_sddl(&negated(16)).is_err());
+    // Negations without parentheses are printed with them: what would then be too deep to read is not printed.
+    for n in 0..40 {
+        let Ok(sd) = Descriptor::from_sddl(&bare(n)) else { continue };
+        if let Ok(printed) = sd.to_sddl() {
+            assert_eq!(Descriptor::from_sddl(&printed).unwrap().to_bytes().unwrap(), sd.to_bytes().unwrap(), "{n}");
+        }
+    }
+}

@@ -298,11 +298,8 @@ impl Planned {
         let guids = self.write_guids();
         observer.phase("writing");
         let path = self.image.path().to_owned();
-        let how = reseal_disk::InPlace {
-            marks: &[self.mark],
-            journal_folder: how.journal_folder,
-            keep_undo: how.keep_undo,
-        };
+        let how =
+            reseal_disk::InPlace { marks: &[self.mark], journal_folder: how.journal_folder, keep_undo: how.keep_undo };
         let written = self
             .image
             .disk

@@ -47,10 +47,15 @@ fn refuse_marked(disk: &Disk, table: &PartitionTable) -> Result<()> {
             bytes.read_at(OEM_ID, &mut id)?;
         }
         if id == MARK {
-            return Err(Error::new(Kind::Interrupted, "a commit in place was interrupted, and the volume is half written")
-                .subject(Image::place(partition))
-                .hint("run `reseal recover IMAGE --journal DIR`, with the folder that holds its journal; without the journal \
-                       the image is lost: take a copy of the original"));
+            return Err(Error::new(
+                Kind::Interrupted,
+                "a commit in place was interrupted, and the volume is half written",
+            )
+            .subject(Image::place(partition))
+            .hint(
+                "run `reseal recover IMAGE --journal DIR`, with the folder that holds its journal; without the journal \
+                       the image is lost: take a copy of the original",
+            ));
         }
     }
     Ok(())

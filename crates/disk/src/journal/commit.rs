@@ -133,10 +133,18 @@ fn decide(media: &mut dyn Media) -> Result<Journal> {
 
 /// Takes back a commit of which nothing reached the image.
 fn withdraw(media: &mut dyn Media, error: Error) -> Error {
-    let gone = [Name::Journal, Name::Temporary]
-        .into_iter()
-        .try_for_each(|name| if media.exists(name)? { media.remove(name) } else { Ok(()) });
-    match gone.and_then(|()| media.sync_folder()) {
+    let mut gone = || -> Result<()> {
+        if media.exists(Name::Temporary)? {
+            media.remove(Name::Temporary)?;
+        }
+        if media.exists(Name::Journal)? {
+            media.remove(Name::Journal)?;
+            // A temporary file may come back, it is worth nothing.
+            media.sync_folder()?;
+        }
+        Ok(())
+    };
+    match gone() {
         Ok(()) => error.within("the image is untouched"),
         Err(e) => Error::new(Kind::Interrupted, format!("the journal could not be removed ({e}) after: {error}")),
     }

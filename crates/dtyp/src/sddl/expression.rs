@@ -6,8 +6,8 @@ use crate::claim::{Claim, ClaimValues};
 use crate::condition::{self, Token};
 use crate::{Error, Kind, Result};
 
-/// Parentheses and negations nested deeper than this are refused.
-const MAX_DEPTH: u32 = 32;
+/// Parentheses, prefix operators and lists nested deeper than this are refused.
+pub(super) const MAX_DEPTH: u32 = 32;
 
 /// `(…)` behind a callback ACE, as application data.
 pub(super) fn condition(cursor: &mut Cursor<'_>) -> Result<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! Descriptor to SDDL.
 
+use super::expression::MAX_DEPTH;
 use super::names::{ACE_FLAGS, ACE_TYPES, ATTRIBUTES, LABEL_RIGHTS, MASKS, OPERATORS, RIGHTS, SIDS};
 use crate::ace::is_callback;
 use crate::claim::{self, Claim, ClaimValues};
@@ -130,35 +131,57 @@ fn hex(bytes: &[u8]) -> String {
 /// Postfix tokens to infix text, parentheses only where precedence needs them.
 fn expression(tokens: &[Token]) -> Result<String> {
     let bad = || Error::unsupported("the conditional expression is not well formed");
-    // Text and the precedence of its outermost operator; operands bind strongest.
-    let mut stack: Vec<(String, u8)> = Vec::new();
+    let mut stack: Vec<Part> = Vec::new();
     for token in tokens {
         let Token::Operator(code) = token else {
-            stack.push((operand(token)?, 9));
+            stack.push(Part { text: operand(token)?, precedence: 9, depth: 1 + lists(token) });
             continue;
         };
-        let (_, name, precedence) = OPERATORS.iter().find(|(c, _, _)| c == code).ok_or_else(bad)?;
-        let (right, right_precedence) = stack.pop().ok_or_else(bad)?;
-        if *precedence == 0 {
+        let (_, name, precedence) = *OPERATORS.iter().find(|(c, _, _)| c == code).ok_or_else(bad)?;
+        let right = stack.pop().ok_or_else(bad)?;
+        let part = if precedence == 0 {
             // `!` always has parentheses, as Windows prints it; the others where their operand has an operator of its own.
-            let text = match *code {
-                0xa2 => format!("!({right})"),
-                _ if right_precedence < 8 => format!("{name} ({right})"),
-                _ => format!("{name} {right}"),
-            };
-            stack.push((text, 8));
-            continue;
-        }
-        let (left, left_precedence) = stack.pop().ok_or_else(bad)?;
-        let wrap = |text: String, inner: u8, strict: bool| {
-            if inner < *precedence || strict && inner == *precedence { format!("({text})") } else { text }
+            let inner = if *code == 0xa2 || right.precedence < 8 { right.in_parentheses() } else { right };
+            let space = if *code == 0xa2 { "" } else { " " };
+            Part { text: format!("{name}{space}{}", inner.text), precedence: 8, depth: inner.depth + 1 }
+        } else {
+            let left = stack.pop().ok_or_else(bad)?;
+            let left = if left.precedence < precedence { left.in_parentheses() } else { left };
+            let right = if right.precedence <= precedence { right.in_parentheses() } else { right };
+            let text = format!("{} {name} {}", left.text, right.text);
+            Part { text, precedence, depth: left.depth.max(right.depth) }
         };
-        let text = format!("{} {name} {}", wrap(left, left_precedence, false), wrap(right, right_precedence, true));
-        stack.push((text, *precedence));
+        if part.depth > MAX_DEPTH {
+            return Err(Error::unsupported("the conditional expression is nested too deep for SDDL"));
+        }
+        stack.push(part);
     }
     match (stack.pop(), stack.is_empty()) {
-        (Some((text, _)), true) => Ok(text),
+        (Some(part), true) if part.depth <= MAX_DEPTH => Ok(part.text),
         _ => Err(bad()),
+    }
+}
+
+/// Infix text on its way.
+struct Part {
+    text: String,
+    /// Of its outermost operator; operands bind strongest.
+    precedence: u8,
+    /// How deep reading it goes: what cannot be read back is not printed.
+    depth: u32,
+}
+
+impl Part {
+    fn in_parentheses(self) -> Part {
+        Part { text: format!("({})", self.text), precedence: 8, depth: self.depth + 1 }
+    }
+}
+
+/// How deep lists in an operand are nested.
+fn lists(token: &Token) -> u32 {
+    match token {
+        Token::Composite(inner) => 1 + inner.iter().map(lists).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
