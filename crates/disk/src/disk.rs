@@ -1,5 +1,6 @@
 //! An image file as a disk: format, partitions, changes, commit.
 
+use crate::changed::Layout;
 use crate::commit::{self, Committed, Progress};
 use crate::host::{Access, HostFile};
 use crate::io::{ReadAt, WriteAt};
@@ -37,7 +38,7 @@ impl Format {
 /// changes the file itself.
 #[derive(Debug)]
 pub struct Disk {
-    overlay: Arc<Overlay>,
+    pub(crate) overlay: Arc<Overlay>,
     container: Container,
 }
 
@@ -83,6 +84,24 @@ impl Disk {
         let host = HostFile::open(path, access)?;
         // Looked for under the lock: whoever makes a journal holds it.
         journal::interrupted(path)?;
+        Disk::of(host)
+    }
+
+    /// The disk as it is in the image file, without the changes.
+    pub fn original(&self) -> Result<Disk> {
+        Disk::of(self.overlay.host().again()?)
+    }
+
+    /// What the parts of the image file are for.
+    pub(crate) fn layout(&self) -> Layout {
+        match &self.container {
+            Container::Raw(_) => Layout { pieces: vec![(0, 0, u64::MAX)], structures: Vec::new(), anywhere: false },
+            Container::Vhdx(vhdx) => vhdx.layout(),
+        }
+    }
+
+    fn of(host: HostFile) -> Result<Disk> {
+        let path = host.path().to_owned();
         let overlay = Arc::new(Overlay::new(host));
         if vhdx::is_vhdx(&*overlay)? {
             let vhdx = Arc::new(Vhdx::open(Arc::clone(&overlay))?);

@@ -48,6 +48,13 @@ impl HostFile {
         Ok(HostFile { file, path: path.to_owned(), len, is_device })
     }
 
+    /// The same file once more, under the same lock.
+    pub(crate) fn again(&self) -> Result<HostFile> {
+        let context = |e| Error::io(format!("cannot open {} once more", self.path.display()), e);
+        let file = self.file.try_clone().map_err(context)?;
+        Ok(HostFile { file, path: self.path.clone(), len: self.len, is_device: self.is_device })
+    }
+
     pub(crate) fn is_device(&self) -> bool {
         self.is_device
     }

@@ -10,6 +10,7 @@
 //! Opening never writes: a VHDX log is replayed into the overlay. The crate knows no file system and no Windows.
 #![forbid(unsafe_code)]
 
+mod changed;
 mod commit;
 mod disk;
 mod host;

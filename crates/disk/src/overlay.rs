@@ -63,13 +63,20 @@ impl Overlay {
         self.read().pages.keys().copied().collect()
     }
 
-    /// Content of one page, and whether it differs from the host's. The last page may be short.
-    pub(crate) fn page(&self, index: u64) -> Result<(Vec<u8>, bool)> {
+    /// Content of one page now and in the host file, where it is zero behind the end. The last page may be short.
+    pub(crate) fn page_pair(&self, index: u64) -> Result<(Vec<u8>, Vec<u8>)> {
         let offset = index * PAGE as u64;
         let len = (self.len() - offset).min(PAGE as u64) as usize;
         let (mut now, mut before) = (vec![0; len], vec![0; len]);
         self.read_at(offset, &mut now)?;
         self.host.read(offset, &mut before)?;
+        Ok((now, before))
+    }
+
+    /// Content of one page, and whether it differs from the host's. The last page may be short.
+    pub(crate) fn page(&self, index: u64) -> Result<(Vec<u8>, bool)> {
+        let (now, before) = self.page_pair(index)?;
+        let (offset, len) = (index * PAGE as u64, now.len());
         let beyond = offset + len as u64 > self.host.len();
         let changed = now != before || beyond && now.iter().any(|b| *b != 0);
         Ok((now, changed))

@@ -97,6 +97,11 @@ impl Volume {
         self.with_extensions(reference, base)
     }
 
+    /// Numbers of the file records that a file needs, the base record first. `NotFound` for a stale reference.
+    pub fn records_of(&self, reference: FileReference) -> Result<Vec<u64>> {
+        Ok(self.file(reference)?.records.iter().map(|record| record.number).collect())
+    }
+
     /// The file whose base record has this number, whatever its sequence number.
     pub(crate) fn file_by_number(&self, number: u64) -> Result<File> {
         let sequence = self.record(number)?.view()?.sequence();

@@ -161,6 +161,19 @@ impl Volume {
         Ok(())
     }
 
+    /// Files that hold a descriptor themselves, beside or instead of a security id, with an old SID in it as far as it lies
+    /// in the record: one pass over all records.
+    pub fn files_with_own_sids(&self, map: &SidMap) -> Result<Vec<FileReference>> {
+        let found = self.scan(Vec::new, |out: &mut Vec<FileReference>, scanned| {
+            if let Scanned::Record(record) = scanned {
+                let mut own = Vec::new();
+                own_descriptors_of(&record, map, &mut own);
+                out.extend((!own.is_empty()).then(|| record.owner()));
+            }
+        })?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
     /// Attributes that hold an old SID. The records that have any are known when all records were checked before.
     fn own_descriptors_with(&self, map: &SidMap) -> Result<Vec<Own>> {
         let Some(records) = self.own_descriptors.get() else {

@@ -258,7 +258,7 @@ impl Volume {
     }
 
     /// How many file records `$MFT` holds.
-    pub(crate) fn record_count(&self) -> u64 {
+    pub fn record_count(&self) -> u64 {
         self.mft.initialized.min(self.mft.size) / u64::from(self.geometry.record_size)
     }
 

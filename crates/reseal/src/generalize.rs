@@ -10,8 +10,10 @@ use crate::options::Options;
 use crate::session::Session;
 use crate::steps::STEPS;
 use crate::tree::{NodeId, Tree};
-use crate::{Change, Facts, SidOutcome, StepOutcome, invariants};
-use reseal_dtyp::{Finding, Guid, Level};
+use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, strays};
+use reseal_disk::Partition;
+use reseal_dtyp::{DomainSid, Finding, Guid, Level};
+use reseal_sid::SidMap;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -84,11 +86,12 @@ impl From<Finding> for ShownFinding {
 /// A plan with everything that is needed to commit it. Dropping it is the dry run.
 #[derive(Debug)]
 pub struct Planned {
-    image: Image,
+    pub(crate) image: Image,
     inputs: Inputs,
     plan: Plan,
-    /// Where the volume is marked while it is half written.
-    mark: u64,
+    pub(crate) partition: Partition,
+    /// Paths of the hives that are written.
+    hives: Vec<String>,
 }
 
 /// How to commit in place.
@@ -121,17 +124,24 @@ pub struct Report {
 pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Planned> {
     options.check()?;
     let path = image.path().display().to_string();
-    let run = || -> Result<(Plan, u64)> {
+    let run = || -> Result<(Plan, Partition, Vec<String>)> {
         let windows = image.one_windows(options.installation)?;
-        let (place, mark) = (windows.state.place.clone(), Image::mark_of(&windows.partition));
-        Ok((stage(&image, windows, options, inputs, observer).within(place)?, mark))
+        let (place, partition) = (windows.state.place.clone(), windows.partition.clone());
+        let (plan, hives) = stage(&image, windows, options, inputs, observer).within(place)?;
+        Ok((plan, partition, hives))
     };
-    let (plan, mark) = run().within(path)?;
-    Ok(Planned { image, inputs: *inputs, plan, mark })
+    let (plan, partition, hives) = run().within(path)?;
+    Ok(Planned { image, inputs: *inputs, plan, partition, hives })
 }
 
 /// Everything between opening and the finished overlay.
-fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Plan> {
+fn stage(
+    image: &Image,
+    windows: Windows,
+    options: &Options,
+    inputs: &Inputs,
+    observer: &dyn Observer,
+) -> Result<(Plan, Vec<String>)> {
     let Windows { partition, mut tree, state } = windows;
     observer.phase("reading");
     let roots = roots(&tree)?;
@@ -189,7 +199,8 @@ fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, ob
     let mut shown: Vec<ShownFinding> = findings.into_iter().map(ShownFinding::from).collect();
     shown.sort();
     shown.dedup();
-    Ok(Plan {
+    let written = hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect();
+    let plan = Plan {
         schema: "reseal.plan/1",
         image: image.path().display().to_string(),
         partition: state.place,
@@ -202,7 +213,8 @@ fn stage(image: &Image, windows: Windows, options: &Options, inputs: &Inputs, ob
         sid,
         hives_written,
         changed_bytes: image.disk.changed_bytes()?,
-    })
+    };
+    Ok((plan, written))
 }
 
 /// The volume's root, and the former installation that an upgrade left behind.
@@ -258,6 +270,11 @@ fn strict(options: &Options, findings: &[Finding]) -> Result<()> {
     }
 }
 
+/// A SID of the report.
+fn parsed(sid: &str) -> Result<DomainSid> {
+    sid.parse().map_err(|e: reseal_dtyp::Error| e.into())
+}
+
 impl Planned {
     /// What would be done.
     pub fn plan(&self) -> &Plan {
@@ -272,6 +289,7 @@ impl Planned {
     /// Writes the sealed image to a new file. Before its last act, a rename, there is no file of that name; after it, the
     /// whole new image.
     pub fn commit_to(self, out: &Path, observer: &dyn Observer) -> Result<Report> {
+        self.refuse_strays(observer)?;
         let guids = self.write_guids();
         observer.phase("writing");
         let done =
@@ -295,11 +313,15 @@ impl Planned {
     ///
     /// `Interrupted` when the image needs a recovery; after every other error it is untouched.
     pub fn commit_in_place(self, how: InPlace<'_>, observer: &dyn Observer) -> Result<Report> {
+        self.refuse_strays(observer)?;
         let guids = self.write_guids();
         observer.phase("writing");
         let path = self.image.path().to_owned();
-        let how =
-            reseal_disk::InPlace { marks: &[self.mark], journal_folder: how.journal_folder, keep_undo: how.keep_undo };
+        let how = reseal_disk::InPlace {
+            marks: &[Image::mark_of(&self.partition)],
+            journal_folder: how.journal_folder,
+            keep_undo: how.keep_undo,
+        };
         let written = self
             .image
             .disk
@@ -313,6 +335,17 @@ impl Planned {
             journal_bytes: written.journal,
             plan: self.plan,
         })
+    }
+
+    /// The last look before the image is written.
+    fn refuse_strays(&self, observer: &dyn Observer) -> Result<()> {
+        observer.phase("guard");
+        let sids = match &self.plan.sid {
+            None => None,
+            Some(sid) => Some(SidMap::new([(parsed(&sid.old)?, parsed(&sid.new)?)])?),
+        };
+        let planned = strays::Planned { changes: &self.plan.changes, hives: &self.hives, sids: sids.as_ref() };
+        strays::refuse(&self.image, &self.partition, &planned).within(self.image.path().display())
     }
 
     /// New identifiers for a container that has such.

@@ -33,6 +33,7 @@ mod sam;
 mod scope;
 mod session;
 mod steps;
+mod strays;
 mod tree;
 mod unattend;
 mod verify;

@@ -11,6 +11,7 @@ mod header;
 mod log;
 mod metadata;
 
+use crate::changed::Layout;
 use crate::io::{ReadAt, WriteAt, checked_range};
 use crate::overlay::Overlay;
 pub use create::{CreateVhdx, create_vhdx};
@@ -108,6 +109,20 @@ impl Vhdx {
     pub(crate) fn file_offset(&self, offset: u64) -> Option<u64> {
         let block = usize::try_from(offset / self.metadata.block_len).ok()?;
         Some(self.block_offset(block)? + offset % self.metadata.block_len)
+    }
+
+    /// Which parts of the file hold the disk, and which may change beside them.
+    pub(crate) fn layout(&self) -> Layout {
+        let blocks = self.blocks.read().unwrap_or_else(|e| e.into_inner());
+        let present = blocks.iter().enumerate().filter(|(_, entry)| state_of(**entry) == state::FULLY_PRESENT);
+        let len = self.metadata.block_len;
+        let mut pieces: Vec<_> = present.map(|(i, entry)| (entry >> 20 << 20, i as u64 * len, len)).collect();
+        pieces.sort_unstable();
+        let entries = blocks.len() as u64 + blocks.len() as u64 / self.chunk_ratio;
+        let headers = 64 << 10..192 << 10;
+        let structures = vec![headers, self.bat_offset..self.bat_offset + 8 * entries];
+        // A log that is replayed may write to every structure of the container.
+        Layout { pieces, structures, anywhere: self.replayed > 0 }
     }
 
     /// Splits a disk range into (block, offset in it, range of the buffer).

@@ -1,0 +1,266 @@
+//! The guard against stray writes: every sector that differs must belong to what the plan names.
+//!
+//! What may change is derived from the changes of the plan and from the volume as it was and as it will be, both read by the
+//! reader. The writer has no say: a write that it makes to another place stops the run before the image is touched.
+
+use crate::change::{Change, Target};
+use crate::error::{Error, Kind, Result, Within};
+use crate::image::Image;
+use reseal_disk::Partition;
+use reseal_ntfs::{ByteOwner, FileReference, Volume};
+use reseal_sid::SidMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Attribute type codes.
+const SECURITY_DESCRIPTOR: u32 = 0x50;
+const INDEX_ALLOCATION: u32 = 0xa0;
+const BITMAP: u32 = 0xb0;
+/// The volume's own files.
+const MFT: u64 = 0;
+const MFT_MIRROR: u64 = 1;
+const CLUSTER_BITMAP: u64 = 6;
+const SECURE: u64 = 9;
+/// Suffixes of the logs of a hive.
+const LOGS: [&str; 4] = ["", ".LOG", ".LOG1", ".LOG2"];
+/// Granularity of the comparison.
+const SECTOR: u64 = 512;
+
+/// What a plan changes, for the guard.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub(crate) changes: &'a [Change],
+    /// Hives that are written back, from the volume's root.
+    pub(crate) hives: &'a [String],
+    /// The SIDs that are replaced.
+    pub(crate) sids: Option<&'a SidMap>,
+}
+
+/// Fails with kind `Internal` when the staged image differs from the original in a place that the plan does not name.
+pub(crate) fn refuse(image: &Image, partition: &Partition, planned: &Planned<'_>) -> Result<()> {
+    let ranges = image.disk.changed_ranges().map_err(|e| stray(e.to_string()))?;
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let original = image.disk.original()?;
+    let (was, is) = (Volume::open(original.partition(partition))?, image.volume(partition)?);
+    let allowed = Allowed::of(&was, &is, planned)?;
+    let (owners_was, owners_is) = rayon::join(|| was.owners(), || is.owners());
+    let (owners_was, owners_is) = (owners_was?, owners_is?);
+    let bytes = image.bytes(partition);
+    for range in ranges {
+        for at in range.step_by(SECTOR as usize) {
+            let inside = at.checked_sub(partition.offset).filter(|at| *at < partition.len);
+            let Some(at) = inside else {
+                return Err(stray(format!("byte {at:#x} of the disk, outside the volume")));
+            };
+            let zero = || -> Result<bool> {
+                let mut sector = vec![0; SECTOR.min(partition.len - at) as usize];
+                bytes.read_at(at, &mut sector)?;
+                Ok(sector.iter().all(|b| *b == 0))
+            };
+            let (before, after) = (owners_was.of(at), owners_is.of(at));
+            let fine = match (&before, &after) {
+                // What was given up is zeroed, and nothing else is written to free space.
+                (ByteOwner::Free, ByteOwner::Free) => false,
+                (held, ByteOwner::Free) => allowed.has(held) && zero()?,
+                (ByteOwner::Free, taken) => allowed.has(taken),
+                (held, taken) => allowed.has(held) && allowed.has(taken),
+            };
+            if !fine {
+                return Err(stray(format!("byte {at:#x} of the volume: was {}, is {}", show(&before), show(&after))));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stray(place: String) -> Error {
+    Error::new(Kind::Internal, format!("a stray write was stopped: {place}"))
+        .hint("this is a defect of reseal; nothing was written")
+}
+
+fn show(owner: &ByteOwner) -> String {
+    match owner {
+        ByteOwner::Record(number) => format!("file record {number}"),
+        ByteOwner::File { file, kind, .. } => format!("attribute {kind:#x} of file {file}"),
+        ByteOwner::Free => "free".to_owned(),
+    }
+}
+
+/// What may differ.
+#[derive(Debug, Default)]
+struct Allowed {
+    /// Records of the files that are named, and of the folders that hold their names.
+    records: BTreeSet<u64>,
+    /// Files that are named.
+    files: BTreeSet<u64>,
+    /// Folders that hold a name of one of them: their index may change.
+    folders: BTreeSet<u64>,
+    /// Files of the volume of which indexes and descriptors may change: `$ObjId`, `$Reparse`, `$Quota`, and files that hold
+    /// their descriptor, with a SID that is replaced, themselves.
+    indexes: BTreeMap<u64, FileReference>,
+    /// Records from here on came into being with the growth of `$MFT`.
+    new_records: u64,
+}
+
+impl Allowed {
+    fn of(was: &Volume, is: &Volume, planned: &Planned<'_>) -> Result<Allowed> {
+        let mut out = Allowed::default();
+        let (mut files, mut folders) = (BTreeSet::new(), BTreeSet::new());
+        for volume in [was, is] {
+            for path in paths(planned) {
+                named(volume, &path, &mut files, &mut folders).within(&path)?;
+            }
+            for name in ["$ObjId", "$Reparse", "$Quota"] {
+                out.indexes.extend(volume.resolve(&format!(r"$Extend\{name}"))?.map(|f| (f.record(), f)));
+            }
+        }
+        if let Some(map) = planned.sids {
+            out.indexes.extend(was.files_with_own_sids(map)?.into_iter().map(|f| (f.record(), f)));
+        }
+        let own = [MFT, CLUSTER_BITMAP, SECURE].map(|number| was.reference_of(number)).into_iter();
+        let own: Vec<FileReference> = own.collect::<reseal_dtyp::Result<_>>()?;
+        for file in files.iter().chain(&folders).chain(out.indexes.values()).chain(&own) {
+            for volume in [was, is] {
+                match volume.records_of(*file) {
+                    Ok(records) => out.records.extend(records),
+                    // It was not there yet, or is not there any more.
+                    Err(e) if e.kind() == reseal_dtyp::Kind::NotFound => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+        }
+        out.files = files.iter().map(|f| f.record()).collect();
+        out.folders = folders.iter().map(|f| f.record()).collect();
+        out.new_records = was.record_count();
+        Ok(out)
+    }
+
+    fn has(&self, owner: &ByteOwner) -> bool {
+        match owner {
+            ByteOwner::Free => false,
+            ByteOwner::Record(number) => *number >= self.new_records || self.records.contains(number),
+            ByteOwner::File { file, kind, .. } => {
+                let number = file.record();
+                match number {
+                    MFT => *kind == BITMAP,
+                    // The first records, which it repeats, are those of the volume itself.
+                    MFT_MIRROR | CLUSTER_BITMAP | SECURE => true,
+                    _ if self.files.contains(&number) => true,
+                    _ if self.folders.contains(&number) => matches!(*kind, INDEX_ALLOCATION | BITMAP),
+                    _ => {
+                        self.indexes.contains_key(&number)
+                            && matches!(*kind, INDEX_ALLOCATION | BITMAP | SECURITY_DESCRIPTOR)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A file by its path, if it is there, and the folders that hold its names.
+fn named(
+    volume: &Volume,
+    path: &str,
+    files: &mut BTreeSet<FileReference>,
+    folders: &mut BTreeSet<FileReference>,
+) -> reseal_dtyp::Result<()> {
+    // Where a file was made or removed, its folder changes.
+    let parent = path.trim_matches('\\').rsplit_once('\\').map_or("", |(parent, _)| parent);
+    folders.extend(volume.resolve(parent)?);
+    let Some(file) = volume.resolve(path)? else { return Ok(()) };
+    files.insert(file);
+    // Each name repeats sizes and times.
+    folders.extend(volume.names_of(file)?.iter().map(|name| name.parent));
+    Ok(())
+}
+
+/// Every path that the plan names, as it was and as it will be.
+fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    let mut hive = |path: &str| out.extend(LOGS.iter().map(|log| format!("{path}{log}")));
+    for path in planned.hives {
+        hive(path);
+    }
+    let mut files = BTreeSet::new();
+    for change in planned.changes {
+        match &change.target {
+            Target::Value { hive: path, .. } | Target::Key { hive: path, .. } | Target::HiveSids { hive: path } => {
+                hive(path);
+            }
+            Target::File { path } => {
+                files.insert(path.clone());
+                // A rename says where from and where to.
+                files.extend(
+                    [&change.before, &change.after].into_iter().flatten().filter(|p| p.starts_with('\\')).cloned(),
+                );
+            }
+            Target::Descriptors { .. } => {}
+        }
+    }
+    out.extend(files);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Image, Inputs, Options, Silent, plan};
+    use reseal_dtyp::FileTime;
+    use reseal_ntfs::{ByteOwner, Owners};
+    use reseal_testdata::{Container, ImageBuilder, WindowsImage};
+
+    /// The first sector of a volume whose owner is wanted, from a byte on.
+    fn find(owners: &Owners, from: u64, wanted: impl Fn(&ByteOwner) -> bool) -> u64 {
+        (from..16 << 20).step_by(512).find(|at| wanted(&owners.of(*at))).expect("there is such a sector")
+    }
+
+    #[test]
+    fn a_write_to_another_place_stops_the_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        for (container, name) in [(Container::Raw, "gold.raw"), (ImageBuilder::default().container, "gold.vhdx")] {
+            let path = dir.path().join(name);
+            let windows = WindowsImage { files: 120, ..WindowsImage::default() };
+            let builder = ImageBuilder { container, volume_len: 16 << 20, ..ImageBuilder::default() };
+            builder.build(&path, |volume| windows.fill(volume)).unwrap();
+            let planned = || {
+                let image = Image::open(path.to_str().unwrap()).unwrap();
+                let inputs = Inputs::seeded("strays", FileTime::from_unix(1_700_000_000));
+                plan(image, &Options::default(), &inputs, &Silent).unwrap()
+            };
+            let first = planned();
+            let (volume, partition) = (first.image.volume(&first.partition).unwrap(), first.partition.clone());
+            let owners = volume.owners().unwrap();
+            let foreign = |file: &reseal_ntfs::FileReference| {
+                file.record() >= 24 && volume.path_of(*file).is_ok_and(|path| path.starts_with("/Program"))
+            };
+            let data = |o: &ByteOwner| matches!(o, ByteOwner::File { file, kind: 0x80, .. } if foreign(file));
+            let record = |o: &ByteOwner| matches!(o, ByteOwner::Record(n) if volume.reference_of(*n).is_ok_and(|file| foreign(&file)));
+            let of = |number| move |o: &ByteOwner| matches!(o, ByteOwner::File { file, .. } if file.record() == number);
+            let middle = partition.len / 2;
+            let places = [
+                ("the partition table", 3 * 512),
+                ("the boot sector", partition.offset + 0x60),
+                ("free space", partition.offset + find(&owners, middle, |o| *o == ByteOwner::Free)),
+                ("data of another file", partition.offset + find(&owners, 0, data)),
+                ("record of another file", partition.offset + find(&owners, 0, record)),
+                ("$LogFile", partition.offset + find(&owners, 0, of(2)) + 40_000),
+                ("$UpCase", partition.offset + find(&owners, 0, of(10)) + 1000),
+                ("$Volume", partition.offset + find(&owners, 0, |o| *o == ByteOwner::Record(3)) + 0x100),
+            ];
+            drop((volume, first));
+            let out = dir.path().join("out");
+            for (place, at) in places {
+                let planned = planned();
+                let bytes = planned.image.disk.bytes();
+                let mut byte = [0];
+                bytes.read_at(at, &mut byte).unwrap();
+                bytes.write_at(at, &[byte[0] ^ 0x5a]).unwrap();
+                let Err(error) = planned.commit_to(&out, &Silent) else { panic!("{place} at {at:#x} was not noticed") };
+                assert!(error.to_string().contains("stray write"), "{place}: {error}");
+                assert!(!out.exists(), "{place}");
+            }
+            planned().commit_to(&out, &Silent).unwrap();
+            std::fs::remove_file(out).unwrap();
+        }
+    }
+}
