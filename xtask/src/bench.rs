@@ -148,7 +148,31 @@ fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) ->
     print("rival, descriptors", descriptors, None);
     print("dry run, machine-sid", sid, Some(("rival, descriptors", descriptors)));
     print("dry run, all steps", full, Some(("rival, descriptors", descriptors)));
-    outputs(reseal, rival, volume, work, &print)
+    outputs(reseal, rival, volume, work, &print)?;
+    in_place(reseal, volume, work, descriptors, &print)
+}
+
+/// The commit in place, journal and synchronizations included, against the rival, which has neither.
+fn in_place(reseal: &Path, volume: &Volume, work: &Path, rival: Cost, print: Print<'_>) -> Result<()> {
+    let copy = work.join("in-place.raw");
+    let report = work.join("in-place.json");
+    let ours = median(|watch| {
+        run(Command::new("cp").arg("--sparse=always").arg(&volume.image).arg(&copy))?;
+        // What the copy left to be written is not what is measured.
+        run(Command::new("sync").arg(&copy))?;
+        let options = ["--in-place", "--allow", "dirty-hive", "--sid", NEW_SID, "--steps", "machine-sid", "--json"];
+        let mut command = Command::new(reseal);
+        command.arg("generalize").arg(&copy).args(options);
+        cost_to(&mut command, std::fs::File::create(&report)?.into(), watch)
+    })?;
+    print("in place, machine-sid", ours, Some(("rival, descriptors", rival)));
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&report)?)?;
+    println!(
+        "| {} | | in place: journal of {} bytes, {} written | | | | |",
+        volume.name, json["journal_bytes"], json["written_bytes"]
+    );
+    std::fs::remove_file(&copy)?;
+    Ok(std::fs::remove_file(&report)?)
 }
 
 /// The new image against a copy with the rival run over it, and what each leaves behind.
@@ -200,9 +224,13 @@ enum Watch {
 
 /// Runs a process to its end.
 fn cost(command: &mut Command, watch: Watch) -> Result<Cost> {
+    cost_to(command, Stdio::null(), watch)
+}
+
+/// [`cost`] with its output kept.
+fn cost_to(command: &mut Command, output: Stdio, watch: Watch) -> Result<Cost> {
     let start = Instant::now();
-    let mut child =
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
+    let mut child = command.stdout(output).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
     let peak_kib = if watch == Watch::Memory { peak_memory(&mut child)? } else { 0 };
     let code = child.wait()?;
     let wall = start.elapsed();
