@@ -2,7 +2,7 @@
 
 mod sim;
 
-use reseal_disk::journal::{Change, Commit, MARK, Media, Name, Recovered, commit, recover, undo};
+use reseal_disk::journal::{Change, Commit, MARK, Name, Recovered, commit, recover, undo};
 use reseal_dtyp::{Kind, Result};
 use sha2::{Digest, Sha256};
 use sim::{Choice, Fault, Sim};

@@ -192,10 +192,6 @@ fn stage(
         read_back(image, &partition, &tree, &hives)?;
     }
     strict(options, &findings)?;
-    let unproven = STEPS
-        .iter()
-        .map(|s| s.spec())
-        .filter(|s| steps.iter().any(|o| o.id == s.id && o.changes > 0) && !s.unproven.is_empty());
     let mut shown: Vec<ShownFinding> = findings.into_iter().map(ShownFinding::from).collect();
     shown.sort();
     shown.dedup();
@@ -205,7 +201,7 @@ fn stage(
         image: image.path().display().to_string(),
         partition: state.place,
         allowed: refusals,
-        unproven: unproven.map(|s| format!("{}: {}", s.id, s.unproven)).collect(),
+        unproven: unproven(&steps),
         facts,
         steps,
         changes,
@@ -215,6 +211,14 @@ fn stage(
         changed_bytes: image.disk.changed_bytes()?,
     };
     Ok((plan, written))
+}
+
+/// What only a real Windows can confirm about the steps that change something.
+fn unproven(steps: &[StepOutcome]) -> Vec<String> {
+    let changed = |id| steps.iter().any(|outcome| outcome.id == id && outcome.changes > 0);
+    let specs = STEPS.iter().map(|step| step.spec());
+    let open = specs.filter(|spec| changed(spec.id) && !spec.unproven.is_empty());
+    open.map(|spec| format!("{}: {}", spec.id, spec.unproven)).collect()
 }
 
 /// The volume's root, and the former installation that an upgrade left behind.

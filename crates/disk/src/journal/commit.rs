@@ -125,10 +125,10 @@ fn prepare(
 fn decide(media: &mut dyn Media) -> Result<Journal> {
     media.sync_temporary()?;
     // What cannot be read back now could not be recovered from later.
-    Journal::open(media, Name::Temporary)?;
+    let journal = Journal::open(media, Name::Temporary)?;
     media.rename(Name::Temporary, Name::Journal)?;
     media.sync_folder()?;
-    Journal::open(media, Name::Journal)
+    Ok(journal.renamed(Name::Journal))
 }
 
 /// Takes back a commit of which nothing reached the image.

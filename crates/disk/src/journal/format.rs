@@ -10,6 +10,7 @@
 use super::SECTOR;
 use reseal_dtyp::{Error, Kind, Result, View};
 use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
 
 pub(super) const HEADER: u64 = 32;
 pub(super) const RECORD: u64 = 16;
@@ -135,7 +136,15 @@ pub(super) fn record_head(bytes: &[u8], at: u64, header: &Header) -> Result<Reco
     Ok(RecordHead { offset, len, is_zero: kind == 1, body: 8 * len.div_ceil(SECTOR) + data + before })
 }
 
+/// Digest of a sector of zeros: most of what is written was free before.
+static OF_ZEROS: LazyLock<[u8; 8]> = LazyLock::new(|| hashed(&[0; SECTOR as usize]));
+
+/// The first 8 bytes of the SHA-256 of a sector.
 pub(super) fn digest(sector: &[u8]) -> [u8; 8] {
+    if *sector == [0; SECTOR as usize] { *OF_ZEROS } else { hashed(sector) }
+}
+
+fn hashed(sector: &[u8]) -> [u8; 8] {
     let mut out = [0; 8];
     out.copy_from_slice(&Sha256::digest(sector)[..8]);
     out
