@@ -44,5 +44,5 @@ impl Volume {
 }
 
 fn nothing_to_move() -> Error {
-    Error::new(Kind::NoSpace, "the file record is full, and further records are not added")
+    Error::new(Kind::NoSpace, "nothing in the file record can lie in clusters")
 }

@@ -1,5 +1,5 @@
 //! Moves attributes of a file into extension records, as Windows does when a record is full: for volumes with attribute
-//! lists, which the crate reads and keeps up but never makes.
+//! lists that are not of the crate's own making.
 
 use super::raw::{Raw, set, u16_at, u32_at, u64_at};
 
