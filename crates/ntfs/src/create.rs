@@ -194,7 +194,10 @@ impl Volume {
         }
         let mut failed = None;
         let twin = match keep {
-            Some(twin) if short_name::is_twin_of(twin, name) => Some(twin.to_vec()),
+            // In another folder it may be taken.
+            Some(twin) if short_name::is_twin_of(twin, name) && self.find_name(&tree, twin)?.is_none() => {
+                Some(twin.to_vec())
+            }
             _ => short_name::twin(name, |candidate| match self.find_name(&tree, candidate) {
                 Ok(found) => found.is_some(),
                 Err(error) => {

@@ -80,12 +80,14 @@ impl Volume {
     }
 
     fn copy_content(&mut self, old: &Clusters, new: &Clusters, keep: u64, number: u64) -> Result<()> {
+        let whole = Clusters { initialized: new.allocated, ..new.clone() };
         let mut buffer = vec![0; 1 << 20];
         let mut at = 0;
         while at < keep {
             let n = (keep - at).min(buffer.len() as u64) as usize;
             self.read_clusters(old, at, &mut buffer[..n])?;
-            self.write_clusters(new, at, &buffer[..n], number)?;
+            // What moves is metadata: it goes with the operation.
+            self.stage_clusters(&whole, at, &buffer[..n], Touch::Data(number))?;
             at += n as u64;
         }
         Ok(())

@@ -5,13 +5,14 @@ pub mod image;
 pub mod raw;
 pub mod spill;
 
-use reseal_disk::{MemoryDisk, WriteAt};
-use reseal_dtyp::{FileTime, Finding, Level};
+use reseal_disk::{MemoryDisk, ReadAt, WriteAt};
+use reseal_dtyp::{FileTime, Finding, Level, Result};
 use reseal_ntfs::{Security, Volume};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A fixed time for all that the tests write.
 pub const NOW: FileTime = FileTime(133_500_000_000_000_000);
@@ -71,11 +72,10 @@ pub fn witnesses(disk: &MemoryDisk) {
     {
         let args: Vec<&str> = args.iter().copied().chain([path]).collect();
         if let Some((good, text)) = run(program, &args) {
-            // A volume without a free cluster cannot be made smaller; that is said when all has been checked.
-            if program == "ntfsresize"
-                && text.contains("Accounting clusters")
-                && text.contains("ERROR: Volume is full.")
-            {
+            // What keeps it from making the volume smaller is said when all has been checked, and is no fault of the volume.
+            let only_resizing = ["ERROR: Volume is full.", "ERROR: Highly fragmented $Bitmap isn't supported yet."];
+            if program == "ntfsresize" && only_resizing.iter().any(|t| text.contains(t)) {
+                assert!(text.contains("Accounting clusters"), "{text}");
                 assert!(!text.contains("ccounting failed") && !text.contains("Corrupt"), "{text}");
                 continue;
             }
@@ -121,6 +121,39 @@ pub fn fragment(volume: &mut Volume, holes: usize, spare: u64) -> usize {
 pub fn open(disk: &Arc<MemoryDisk>) -> Volume {
     let storage: Arc<dyn WriteAt> = disk.clone();
     Volume::open(storage).unwrap()
+}
+
+/// A disk that counts how often it is written to.
+pub struct Watched {
+    disk: Arc<MemoryDisk>,
+    writes: AtomicUsize,
+}
+
+impl Watched {
+    pub fn new(disk: &Arc<MemoryDisk>) -> Arc<Watched> {
+        Arc::new(Watched { disk: disk.clone(), writes: AtomicUsize::new(0) })
+    }
+
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
+impl ReadAt for Watched {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.disk.read_at(offset, buf)
+    }
+}
+
+impl WriteAt for Watched {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.disk.write_at(offset, data)
+    }
 }
 
 /// Findings that are more than notes.
