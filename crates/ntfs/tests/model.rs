@@ -445,6 +445,11 @@ const OTHERS_EVERY: usize = 20_000;
 
 /// `holes` makes the volume fragmented and nearly full before it starts.
 fn play(seed: u64, mib: u64, options: &[&str], holes: usize) {
+    play_with(seed, mib, options, holes, None);
+}
+
+/// `longest` content in bytes: short ones leave the clusters to folders and to `$MFT`, which goes on in further records then.
+fn play_with(seed: u64, mib: u64, options: &[&str], holes: usize, longest: Option<u64>) {
     let Some(disk) = rig::blank(mib, options) else { return };
     let seed = seed + 100 * rig::soak() as u64;
     let watched = Watched::new(&disk);
@@ -457,7 +462,8 @@ fn play(seed: u64, mib: u64, options: &[&str], holes: usize) {
     let top = volume.create_dir(volume.root(), "model", Security::Inherit, NOW).unwrap();
     let mut model = Model { top, nodes: BTreeMap::new(), children: BTreeMap::new(), refused: 0, records: 0 };
     model.children.insert(top, BTreeMap::new());
-    let (most, longest) = if holes > 0 { (1500, 20 * cluster.max(20_000)) } else { (1500, 200_000) };
+    let usual = if holes > 0 { 20 * cluster.max(20_000) } else { 200_000 };
+    let (most, longest) = longest.map_or((1500, usual), |longest| (4000, longest));
     let mut play = Play { random: Random::new(seed), disk, watched, writes: 0, volume, model, most, longest };
     for index in 0..STEPS * rig::soak() {
         play.step();
@@ -492,6 +498,11 @@ fn clusters_of_4_kib() {
 #[test]
 fn clusters_of_4_kib_nearly_full() {
     play(2, 16, &[], 700);
+}
+
+#[test]
+fn short_files_in_single_clusters() {
+    play_with(11, 16, &[], 1200, Some(500));
 }
 
 #[test]
