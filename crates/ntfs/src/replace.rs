@@ -20,7 +20,7 @@ impl Volume {
     /// grows behind its last run, in further runs, or moves to one run. The times and sizes in all names follow.
     ///
     /// A stream that was compressed, sparse or stored by WOF is stored plainly from then on. `Unsupported` for EFS, WIMBoot and
-    /// WOF algorithms that are not known; `NoSpace` when clusters or room in the file record are missing. Nothing is changed
+    /// WOF algorithms that are not known; `NoSpace` when clusters or file records are missing. Nothing is changed
     /// then.
     pub fn replace(&mut self, reference: FileReference, stream: &[u16], data: &[u8], now: FileTime) -> Result<()> {
         self.operation(|volume| volume.replace_stream(reference, stream, data, now))

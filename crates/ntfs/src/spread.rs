@@ -154,19 +154,17 @@ impl FileEdit {
         let Form::NonResident(extent) = attribute.form else {
             return Err(self.too_full(spot.record, spot.len.saturating_sub(max)));
         };
+        // Only what is grown here gets that long, and that is plain; packed streams are cut between their units only.
+        if attribute.flags & (flag::COMPRESSION_MASK | flag::SPARSE) != 0 {
+            return Err(Error::unsupported(format!("file {}: a packed stream would be split", self.file.reference)));
+        }
         let whole: Vec<Run> = extent.runs(volume.geometry.clusters, spot.offset as u64).collect::<Result<_>>()?;
-        // A compressed stream is cut between its units.
-        let packed = attribute.flags & (flag::COMPRESSION_MASK | flag::SPARSE) != 0;
-        let unit = 1u64 << if packed { u32::from(extent.unit).min(16) } else { 0 };
         let template = record.bytes[spot.offset..spot.offset + spot.len].to_vec();
         let fits =
             |count: usize| record_edit::extent_like(&template, &whole[..count], extent.pairs_offset).len() <= max;
         // More runs never take fewer bytes, so the most that fit are found by halves.
         let counts: Vec<usize> = (1..=whole.len()).collect();
-        let mut count = counts.partition_point(|&count| fits(count));
-        while whole.get(count).is_some_and(|run| run.vcn % unit != 0) && count > 0 {
-            count -= 1;
-        }
+        let count = counts.partition_point(|&count| fits(count));
         if count == 0 || count >= whole.len() {
             return Err(self.too_full(spot.record, spot.len.saturating_sub(max)));
         }

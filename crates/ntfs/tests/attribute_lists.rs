@@ -6,7 +6,7 @@ mod rig;
 
 use reseal_disk::MemoryDisk;
 use reseal_ntfs::{FileReference, Namespace, Security, Volume};
-use rig::raw::Raw;
+use rig::raw::{Raw, set, u32_at};
 use rig::spill::Part;
 use rig::{NOW, Random};
 use std::sync::Arc;
@@ -332,5 +332,47 @@ fn a_folder_and_the_file_table_in_single_clusters() {
         assert_eq!(volume.stat(folder).unwrap().records, 1);
         rig::assert_sound(&volume, "empty");
         rig::witnesses(&disk);
+    }
+}
+
+/// A compressed stream in two records is joined without losing what makes it compressed.
+#[test]
+fn a_packed_stream_comes_together_again() {
+    let Some(disk) = rig::blank(32, &[]) else { return };
+    let mut volume = rig::open(&disk);
+    let root = volume.root();
+    let content = Random::new(8).bytes(48 * 4096);
+    let file = volume.create_file(root, "PACKED", &content, Security::Inherit, NOW).unwrap();
+    let spare = volume.create_file(root, "SPARE", b"", Security::Inherit, NOW).unwrap();
+    volume.remove(spare, NOW).unwrap();
+    drop(volume);
+    let mut raw = Raw::new(disk.to_vec());
+    let number = file.record() as usize;
+    // LZNT1 in units of 16 clusters, each of them stored plainly.
+    raw.edit_attributes(number, |all| {
+        let data = all.iter_mut().find(|a| u32_at(a, 0) == DATA).unwrap();
+        let held = data[0x28..0x30].to_vec();
+        data.splice(0x40..0x40, held);
+        let len = data.len() as u64;
+        set(data, 4, 4, len);
+        set(data, 0xc, 2, 1);
+        set(data, 0x20, 2, 0x48);
+        data[0x22] = 4;
+    });
+    raw.spill(number, DATA, Part::From(32), spare.record() as usize, None);
+    let disk = Arc::new(MemoryDisk::new(raw.bytes));
+    let mut volume = rig::open(&disk);
+    assert_eq!(volume.stat(file).unwrap().records, 2);
+    let before = volume.stat(file).unwrap().streams;
+    assert!(before[0].compressed && volume.read(file, &[]).unwrap() == content);
+    rig::assert_sound(&volume, "packed, in two records");
+    volume.link(file, root, &wide("again"), NOW).unwrap();
+    let stat = volume.stat(file).unwrap();
+    assert_eq!((stat.records, stat.streams), (1, before));
+    assert!(!list_of(&disk, file) && volume.read(file, &[]).unwrap() == content);
+    rig::assert_sound(&volume, "in one record");
+    rig::witnesses(&disk);
+    if let Some(read) = rig::ntfscat(rig::save(&disk).path(), "/PACKED") {
+        assert!(read == content);
     }
 }
