@@ -21,8 +21,8 @@ pub(crate) struct Allocator {
     freed: Vec<Run>,
 }
 
-/// At most this many runs are given out for one request.
-const MAX_RUNS: usize = 64;
+/// At most this many runs are given out for one request; their list takes some hundred file records.
+const MAX_RUNS: usize = 1 << 16;
 /// Clusters behind `$MFT` are left to its growth as long as there are others; Windows reserves an eighth of the volume.
 const MFT_ZONE_BYTES: u64 = 64 << 20;
 
@@ -149,6 +149,12 @@ impl Volume {
         Ok(self.allocator()?.free_runs(0..total).collect())
     }
 
+    /// Whether that many clusters are free in one run.
+    pub(crate) fn has_free_run(&mut self, count: u64) -> Result<bool> {
+        let total = self.geometry.clusters;
+        Ok(self.allocator()?.free_runs(0..total).any(|(_, len)| len >= count))
+    }
+
     fn mft_zone(&self) -> std::ops::Range<u64> {
         let total = self.geometry.clusters;
         let start = self.mft.runs.last().and_then(|r| r.lcn.map(|l| l + r.len)).unwrap_or(0);
@@ -205,13 +211,24 @@ impl Volume {
         Err(Error::new(Kind::NoSpace, "there is no free file record"))
     }
 
+    /// Takes a free file record for a part of `$MFT` itself: one of those that are set aside for it, else the lowest one, so
+    /// that it lies in a part that is found without it. `$MFT` does not grow for it, and the caller sets the bit.
+    pub(crate) fn claim_record_for_mft(&mut self) -> Result<u64> {
+        let count = self.record_count();
+        let records = &mut self.allocator()?.records;
+        let free = (system::FIRST_SPARE..count).find(|&n| !is_set(records, n));
+        let number = free.ok_or_else(|| Error::new(Kind::NoSpace, "no file record is free for the runs of $MFT"))?;
+        set_range(records, number, 1, true);
+        Ok(number)
+    }
+
     /// Marks a file record as free.
     pub(crate) fn release_record(&mut self, number: u64) -> Result<()> {
         set_range(&mut self.allocator()?.records, number, 1, false);
         self.stage_record_bit(number, false)
     }
 
-    fn stage_record_bit(&mut self, number: u64, value: bool) -> Result<()> {
+    pub(crate) fn stage_record_bit(&mut self, number: u64, value: bool) -> Result<()> {
         match self.system_stream(system::MFT, kind::BITMAP, &[])? {
             Stream::Clusters(bitmap) => stage_bits(self, &bitmap, number, 1, value, Touch::RecordBitmap),
             Stream::Resident(_) => Err(Error::unsupported("the bitmap of $MFT is resident")),

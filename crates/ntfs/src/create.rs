@@ -18,6 +18,16 @@ use crate::tree_layout::empty_root;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, FileTime, Kind, Result};
 
+/// The name of a new file, and by which rules it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewName<'a> {
+    /// As Windows does: no other name of the folder may be the same without regard to case, and a name that is not a legal 8.3
+    /// name gets an 8.3 twin.
+    Windows(&'a [u16]),
+    /// As in a case-sensitive folder: only exactly the same name is in the way, and there is no twin.
+    Exact(&'a [u16]),
+}
+
 impl Volume {
     /// Makes a file in a folder. A name that is a legal 8.3 name gets one entry; a longer one gets an 8.3 twin, as Windows does.
     ///
@@ -30,8 +40,8 @@ impl Volume {
         security: Security<'_>,
         now: FileTime,
     ) -> Result<FileReference> {
-        self.operation(|volume| volume.create(parent, name, Some(data), security, now))
-            .map_err(|e| e.within(format!("creating `{name}` in folder {parent}")))
+        let units: Vec<u16> = name.encode_utf16().collect();
+        self.create_as(parent, NewName::Windows(&units), Some(data), security, now)
     }
 
     /// Makes an empty folder in a folder; errors as in [`Volume::create_file`].
@@ -42,21 +52,39 @@ impl Volume {
         security: Security<'_>,
         now: FileTime,
     ) -> Result<FileReference> {
-        self.operation(|volume| volume.create(parent, name, None, security, now))
-            .map_err(|e| e.within(format!("creating folder `{name}` in folder {parent}")))
+        let units: Vec<u16> = name.encode_utf16().collect();
+        self.create_as(parent, NewName::Windows(&units), None, security, now)
+    }
+
+    /// Makes a file with this content, or without content a folder, under any legal name, lone surrogates included; errors as in
+    /// [`Volume::create_file`].
+    pub fn create_as(
+        &mut self,
+        parent: FileReference,
+        name: NewName<'_>,
+        data: Option<&[u8]>,
+        security: Security<'_>,
+        now: FileTime,
+    ) -> Result<FileReference> {
+        self.operation(|volume| volume.create(parent, name, data, security, now)).map_err(|e| {
+            let (NewName::Windows(units) | NewName::Exact(units)) = name;
+            e.within(format!("creating `{}` in folder {parent}", reseal_dtyp::utf16_lossy(units)))
+        })
     }
 
     fn create(
         &mut self,
         parent: FileReference,
-        name: &str,
+        name: NewName<'_>,
         data: Option<&[u8]>,
         security: Security<'_>,
         now: FileTime,
     ) -> Result<FileReference> {
-        let units: Vec<u16> = name.encode_utf16().collect();
         let mut folder = self.edit_folder(parent)?;
-        let names = self.new_names(&mut folder, &units, None)?;
+        let names = match name {
+            NewName::Windows(units) => self.new_names(&mut folder, units, None)?,
+            NewName::Exact(units) => self.exact_name(&mut folder, units)?,
+        };
         let is_directory = data.is_none();
         let id = self.security_id(security, parent, is_directory)?;
         // A descriptor may have been added; the folder was loaded before, but it is another file.
@@ -115,6 +143,11 @@ impl Volume {
     /// A blank record in use, with a sequence number that no older reference has.
     fn new_record(&mut self, flags: u16) -> Result<Record> {
         let number = self.allocate_record()?;
+        self.fresh_record(number, flags)
+    }
+
+    /// A blank record in use in the place of a free one.
+    pub(crate) fn fresh_record(&self, number: u64, flags: u16) -> Result<Record> {
         let (sequence, usn) = match self.record(number) {
             // Freeing moved the sequence number on; a record that was never used keeps what formatting gave it.
             Ok(old) => (old.view()?.sequence().max(1), old.update_sequence_number()),
@@ -124,6 +157,20 @@ impl Volume {
             return Err(Error::damaged("$MFT", "$BITMAP", 0, format!("record {number} is marked free and in use")));
         }
         Ok(record_edit::blank(number, 0, self.geometry.record_size, sequence, flags | flag::IN_USE, usn))
+    }
+
+    /// A case-sensitive name; the index itself refuses one that it has.
+    fn exact_name(&self, folder: &mut TreeEdit, name: &[u16]) -> Result<Vec<(Vec<u16>, Namespace)>> {
+        let text = || reseal_dtyp::utf16_lossy(name);
+        if let Some(fault) = short_name::fault(name) {
+            return Err(Error::new(Kind::Conflict, format!("`{}` is no legal name: {fault}", text())));
+        }
+        match self.find_name(&folder.tree, name)? {
+            Some((other, there)) if there == name => {
+                Err(Error::new(Kind::Conflict, format!("`{}` exists: file {other}", text())))
+            }
+            _ => Ok(vec![(name.to_vec(), Namespace::Posix)]),
+        }
     }
 
     /// The names that a file called `name` gets in a folder. `keep` is a twin that it has already and may keep.
@@ -147,7 +194,10 @@ impl Volume {
         }
         let mut failed = None;
         let twin = match keep {
-            Some(twin) if short_name::is_twin_of(twin, name) => Some(twin.to_vec()),
+            // In another folder it may be taken.
+            Some(twin) if short_name::is_twin_of(twin, name) && self.find_name(&tree, twin)?.is_none() => {
+                Some(twin.to_vec())
+            }
             _ => short_name::twin(name, |candidate| match self.find_name(&tree, candidate) {
                 Ok(found) => found.is_some(),
                 Err(error) => {

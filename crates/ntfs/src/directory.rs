@@ -36,7 +36,7 @@ impl DirEntry {
 }
 
 /// Stated limit of [`Volume::path_of`].
-const MAX_PATH_PARTS: usize = 512;
+pub(crate) const MAX_PATH_PARTS: usize = 512;
 
 impl Volume {
     /// The `$I30` index of a folder; `Conflict` when the file is not a folder.

@@ -14,6 +14,9 @@ pub(crate) struct Record {
     pub(crate) number: u64,
     /// Byte offset on the volume of its first byte.
     pub(crate) at: u64,
+    /// Bytes that it has on the volume.
+    pub(crate) size: usize,
+    /// While a file is edited they may be more than `size`: what is too much moves to other records in the end.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -79,7 +82,7 @@ impl Volume {
         self.read_clusters(&self.mft, number * size, &mut bytes)?;
         FileRecord::new(number, &bytes, at)?;
         crate::fixup::unprotect(&mut bytes, "file record", at).map_err(|e| e.within(format!("record {number}")))?;
-        Ok(Record { number, at, bytes })
+        Ok(Record { number, at, size: bytes.len(), bytes })
     }
 
     /// The file with this reference; `NotFound` when the record is free, extends another one or was reused.

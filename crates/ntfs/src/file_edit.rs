@@ -1,23 +1,21 @@
-//! Edits of a file over all its records; the attribute list follows.
+//! Edits of a file over all its records. What fits into none of them, and the attribute list, are looked after in the end.
 
-use crate::attribute::{Attribute, Form, kind};
-use crate::attribute_list;
+use crate::attribute::{Attribute, Form};
 use crate::file::File;
 use crate::record_edit;
-use crate::store::Touch;
-use crate::stream::{Clusters, Stream};
 use crate::volume::Volume;
 use reseal_dtyp::{Error, Kind, Result};
 use std::collections::BTreeSet;
 
 /// A file whose records are being changed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct FileEdit {
     pub(crate) file: File,
-    dirty: BTreeSet<usize>,
-    /// Records that have become empty.
-    emptied: Vec<usize>,
-    list_changed: bool,
+    pub(crate) dirty: BTreeSet<usize>,
+    /// Whether attributes came, went or changed their length.
+    pub(crate) reshaped: bool,
+    /// Records taken for `$MFT` itself, whose bits are still to be set.
+    pub(crate) claimed: Vec<u64>,
 }
 
 /// Where an attribute lies: index of the record, offset, length, id.
@@ -31,7 +29,7 @@ pub(crate) struct Spot {
 
 impl FileEdit {
     pub(crate) fn new(file: File) -> FileEdit {
-        FileEdit { file, dirty: BTreeSet::new(), emptied: Vec::new(), list_changed: false }
+        FileEdit { file, dirty: BTreeSet::new(), reshaped: false, claimed: Vec::new() }
     }
 
     /// All places for which `wanted` holds.
@@ -69,11 +67,12 @@ impl FileEdit {
         Ok(&mut self.bytes_mut(spot)[range])
     }
 
-    /// Puts other bytes in the place of an attribute; it keeps its id. `NoSpace` when they do not fit into its record.
+    /// Puts other bytes in the place of an attribute; it keeps its id. They may be more than its record can hold.
     pub(crate) fn replace(&mut self, spot: Spot, mut attribute: Vec<u8>) -> Result<()> {
         record_edit::set_id(&mut attribute, spot.id);
         self.file.records[spot.record].splice(spot.offset, spot.len, &attribute)?;
         self.dirty.insert(spot.record);
+        self.reshaped |= attribute.len() != spot.len;
         Ok(())
     }
 
@@ -95,35 +94,32 @@ impl FileEdit {
         Ok(self.file.records[spot.record].room()? + spot.len)
     }
 
-    /// Puts a new attribute into the first record that has room. `NoSpace` when none has.
+    /// Puts a new attribute into the first record that has room, else into the base record, which sheds what is too much when
+    /// the edit is finished.
     pub(crate) fn insert(&mut self, volume: &Volume, attribute: Vec<u8>) -> Result<()> {
-        for index in 0..self.file.records.len() {
-            if self.emptied.contains(&index) || self.file.records[index].room()? < attribute.len() {
-                continue;
+        let mut place = 0;
+        for (index, record) in self.file.records.iter().enumerate() {
+            if record.room()? >= attribute.len() {
+                place = index;
+                break;
             }
-            self.file.records[index].insert(attribute, &volume.upcase)?;
-            self.dirty.insert(index);
-            self.list_changed = true;
-            return Ok(());
         }
-        let detail = format!(
-            "file {}: an attribute of {} bytes fits into none of its {} records, and further records are not added",
-            self.file.reference,
-            attribute.len(),
-            self.file.records.len()
-        );
-        Err(Error::new(Kind::NoSpace, detail))
+        self.insert_into(volume, place, attribute)
     }
 
-    /// Takes an attribute out. An extension record left empty is given up.
+    /// Puts a new attribute into a record.
+    pub(crate) fn insert_into(&mut self, volume: &Volume, record: usize, attribute: Vec<u8>) -> Result<()> {
+        self.file.records[record].insert(attribute, &volume.upcase)?;
+        self.dirty.insert(record);
+        self.reshaped = true;
+        Ok(())
+    }
+
+    /// Takes an attribute out. An extension record left empty is given up in the end.
     pub(crate) fn remove(&mut self, spot: Spot) -> Result<()> {
         self.file.records[spot.record].splice(spot.offset, spot.len, &[])?;
         self.dirty.insert(spot.record);
-        self.list_changed = true;
-        let view = self.file.records[spot.record].view()?;
-        if spot.record > 0 && view.attributes().next().is_none() {
-            self.emptied.push(spot.record);
-        }
+        self.reshaped = true;
         Ok(())
     }
 
@@ -137,76 +133,20 @@ impl FileEdit {
 
     /// Stages everything that changed.
     pub(crate) fn finish(mut self, volume: &mut Volume) -> Result<()> {
-        if self.file.has_list && self.list_changed {
-            self.rewrite_list(volume)?;
-        }
+        self.settle(volume)?;
+        let mut given_up = Vec::new();
         for &index in &self.dirty {
-            if self.emptied.contains(&index) {
-                let record = self.file.records[index].freed()?;
-                volume.stage_record(&record)?;
-                volume.release_record(record.number)?;
+            let record = &self.file.records[index];
+            if index > 0 && record.view()?.attributes().next().is_none() {
+                volume.stage_record(&record.freed()?)?;
+                given_up.push(record.number);
             } else {
-                volume.stage_record(&self.file.records[index])?;
+                volume.stage_record(record)?;
             }
         }
-        Ok(())
-    }
-
-    /// Makes the attribute list anew from the attributes.
-    fn rewrite_list(&mut self, volume: &mut Volume) -> Result<()> {
-        let list = self.list_bytes(volume)?;
-        let Some(spot) = self.spot(kind::ATTRIBUTE_LIST, &[])? else {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("file {} has lost its attribute list", self.file.reference),
-            ));
-        };
-        match self.file.stream(kind::ATTRIBUTE_LIST, &[], &volume.geometry)? {
-            Some(Stream::Clusters(clusters)) => {
-                if list.len() as u64 > clusters.allocated || list.len() as u64 > attribute_list::MAX_BYTES {
-                    let detail =
-                        format!("the attribute list of file {} would outgrow its clusters", self.file.reference);
-                    return Err(Error::new(Kind::NoSpace, detail));
-                }
-                let old = clusters.size as usize;
-                let mut padded = list.clone();
-                padded.resize(list.len().max(old), 0);
-                let whole = Clusters { initialized: clusters.allocated, ..clusters.clone() };
-                volume.stage_clusters(&whole, 0, &padded, Touch::FileRecord(self.file.number()))?;
-                set_sizes(self.bytes_mut(spot), list.len() as u64, list.len() as u64);
-                Ok(())
-            }
-            _ => self.replace(spot, record_edit::resident(kind::ATTRIBUTE_LIST, &[], &list, false)),
-        }
-    }
-
-    fn list_bytes(&self, volume: &Volume) -> Result<Vec<u8>> {
-        let mut entries = Vec::new();
-        self.file.for_each(|index, a| {
-            if a.kind != kind::ATTRIBUTE_LIST {
-                let owner = self.file.records[index].view()?.reference();
-                entries.push((a.kind, a.name_units(), a.extent().map_or(0, |e| e.first_vcn), owner, a.id));
-            }
-            Ok(())
-        })?;
-        entries.sort_by(|a, b| {
-            let names = || volume.upcase.compare(a.1.iter().copied(), b.1.iter().copied());
-            a.0.cmp(&b.0).then_with(names).then(a.2.cmp(&b.2))
-        });
-        let mut out = Vec::new();
-        for (kind, name, vcn, owner, id) in entries {
-            let start = out.len();
-            let len = (0x1a + 2 * name.len()).next_multiple_of(8);
-            out.extend_from_slice(&kind.to_le_bytes());
-            out.extend_from_slice(&(len as u16).to_le_bytes());
-            out.extend_from_slice(&[name.len() as u8, 0x1a]);
-            out.extend_from_slice(&vcn.to_le_bytes());
-            out.extend_from_slice(&owner.0.to_le_bytes());
-            out.extend_from_slice(&id.to_le_bytes());
-            name.iter().for_each(|u| out.extend_from_slice(&u.to_le_bytes()));
-            out.resize(start + len, 0);
-        }
-        Ok(out)
+        // The bits come last: of $MFT, the records say where they lie.
+        self.claimed.iter().try_for_each(|&number| volume.stage_record_bit(number, true))?;
+        given_up.into_iter().try_for_each(|number| volume.release_record(number))
     }
 }
 

@@ -10,12 +10,13 @@ use crate::stream::{Clusters, Stream};
 use crate::volume::Volume;
 use reseal_dtyp::{Error, Kind, Result};
 
-/// File records that `$MFT` grows by at once.
-const MFT_STEP: u64 = 64;
+/// File records that `$MFT` grows by at once; the later ones when clusters for more are missing.
+const MFT_STEPS: [u64; 4] = [64, 16, 4, 1];
 
 impl Volume {
     /// Gives a plain non-resident attribute more clusters, `needed` in all, and sets its sizes. Behind the last run if that is
-    /// free, else in further runs, else everything moves to a fresh place; then `keep` bytes of content are copied.
+    /// free, else in further runs. When the run list outgrows its record and a free run is long enough, everything moves there
+    /// and `keep` bytes of content are copied; else the run list goes on in further records.
     pub(crate) fn grow_attribute(
         &mut self,
         edit: &mut FileEdit,
@@ -27,18 +28,19 @@ impl Volume {
     ) -> Result<Clusters> {
         let end = old.end_vcn();
         let cluster = u64::from(self.geometry.cluster_size);
+        let needed = needed.max(end);
         let sizes = Sizes { allocated: needed.saturating_mul(cluster), size: sizes.0, initialized: sizes.1 };
-        if old.extents == 1 && needed >= end {
-            let after = old.runs.last().and_then(|r| r.lcn.map(|l| l + r.len));
-            let more = self.allocate(needed - end, end, after)?;
-            let runs = runs::merged(&[&old.runs[..], &more[..]].concat());
-            match self.place(edit, spot, &runs, sizes) {
-                Ok(()) => return Ok(plain(runs, sizes)),
-                Err(e) if e.kind() == Kind::NoSpace => self.release(&more)?,
-                Err(e) => return Err(e),
-            }
+        let after = old.runs.last().and_then(|r| r.lcn.map(|l| l + r.len));
+        let more = self.allocate(needed - end, end, after)?;
+        let runs = runs::merged(&[&old.runs[..], &more[..]].concat());
+        let (kind, name) = edit.named(spot)?;
+        let len = record_edit::non_resident(kind, &name, &runs, sizes).len();
+        if (old.extents != 1 || len > edit.room_at(spot)?) && self.has_free_run(needed)? {
+            self.release(&more)?;
+            return self.relocate(edit, spot, old, needed, keep, sizes);
         }
-        self.relocate(edit, spot, old, needed, keep, sizes)
+        self.place(edit, spot, &runs, sizes)?;
+        Ok(plain(runs, sizes))
     }
 
     /// Moves an attribute to fresh clusters, in one run if there is one; extents in other records go.
@@ -52,27 +54,23 @@ impl Volume {
         sizes: Sizes,
     ) -> Result<Clusters> {
         let runs = self.allocate(needed, 0, None)?;
-        self.place(edit, spot, &runs, sizes).map_err(|e| e.within("the new run list does not fit"))?;
-        if old.extents > 1 {
-            self.drop_later_extents(edit, spot)?;
-        }
+        self.place(edit, spot, &runs, sizes)?;
         let new = plain(runs, sizes);
         self.copy_content(old, &new, keep, edit.file.number())?;
         self.release(&old.runs)?;
         Ok(new)
     }
 
-    /// Puts a one-extent attribute with these runs in the place of the first extent.
-    fn place(&self, edit: &mut FileEdit, spot: Spot, runs: &[Run], sizes: Sizes) -> Result<()> {
+    /// Makes an attribute one extent with these runs, in the place of the first extent.
+    pub(crate) fn place(&self, edit: &mut FileEdit, spot: Spot, runs: &[Run], sizes: Sizes) -> Result<()> {
         let (kind, name) = edit.named(spot)?;
-        let attribute = record_edit::non_resident(kind, &name, runs, sizes);
-        edit.replace(spot, attribute)
+        edit.replace(spot, record_edit::non_resident(kind, &name, runs, sizes))?;
+        self.drop_later_extents(edit, kind, &name)
     }
 
-    fn drop_later_extents(&self, edit: &mut FileEdit, spot: Spot) -> Result<()> {
-        let (kind, name) = edit.named(spot)?;
+    pub(crate) fn drop_later_extents(&self, edit: &mut FileEdit, kind: u32, name: &[u16]) -> Result<()> {
         loop {
-            let later = edit.spots(|a| a.is(kind, &name) && a.extent().is_some_and(|e| e.first_vcn > 0))?;
+            let later = edit.spots(|a| a.is(kind, name) && a.extent().is_some_and(|e| e.first_vcn > 0))?;
             // Each removal moves what follows it, so places are looked up anew.
             match later.last() {
                 Some(&spot) => edit.remove(spot)?,
@@ -82,12 +80,14 @@ impl Volume {
     }
 
     fn copy_content(&mut self, old: &Clusters, new: &Clusters, keep: u64, number: u64) -> Result<()> {
+        let whole = Clusters { initialized: new.allocated, ..new.clone() };
         let mut buffer = vec![0; 1 << 20];
         let mut at = 0;
         while at < keep {
             let n = (keep - at).min(buffer.len() as u64) as usize;
             self.read_clusters(old, at, &mut buffer[..n])?;
-            self.write_clusters(new, at, &buffer[..n], number)?;
+            // What moves is metadata: it goes with the operation.
+            self.stage_clusters(&whole, at, &buffer[..n], Touch::Data(number))?;
             at += n as u64;
         }
         Ok(())
@@ -109,20 +109,25 @@ impl Volume {
     pub(crate) fn grow_mft(&mut self) -> Result<()> {
         let record_size = u64::from(self.geometry.record_size);
         let cluster = u64::from(self.geometry.cluster_size);
-        if self.mft.extents != 1 {
-            return Err(Error::unsupported("there is no free file record, and $MFT lies in several file records"));
-        }
         let old_count = self.record_count();
-        let count = (old_count + MFT_STEP).next_multiple_of(MFT_STEP);
+        let end = self.mft.end_vcn();
+        let after = self.mft.runs.last().and_then(|r| r.lcn.map(|l| l + r.len));
+        let mut found = Err(Error::new(Kind::NoSpace, "$MFT does not grow"));
+        for step in MFT_STEPS {
+            // Clusters are filled to their end.
+            let count = (old_count + step).next_multiple_of(step.max(cluster / record_size));
+            let needed = (count * record_size).div_ceil(cluster).max(end);
+            found = self.allocate(needed - end, end, after).map(|more| (count, needed, more));
+            if !matches!(&found, Err(e) if e.kind() == Kind::NoSpace) {
+                break;
+            }
+        }
+        let (count, needed, more) = found?;
         let size = count * record_size;
         self.grow_record_bitmap(count)?;
         let mut edit = FileEdit::new(self.file_by_number(system::MFT)?);
         let spot = edit.spot(kind::DATA, &[])?;
         let spot = spot.ok_or_else(|| Error::damaged("file record", "$DATA", 0, "$MFT has no data"))?;
-        let end = self.mft.end_vcn();
-        let needed = size.div_ceil(cluster).max(end);
-        let after = self.mft.runs.last().and_then(|r| r.lcn.map(|l| l + r.len));
-        let more = self.allocate(needed - end, end, after)?;
         let runs = runs::merged(&[&self.mft.runs[..], &more[..]].concat());
         let sizes = Sizes { allocated: needed * cluster, size, initialized: size };
         // $MFT never moves: the boot sector names its first cluster.

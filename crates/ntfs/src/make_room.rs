@@ -3,6 +3,8 @@
 use crate::attribute::{Attribute, kind, name};
 use crate::file::File;
 use crate::file_edit::FileEdit;
+use crate::store::Touch;
+use crate::stream::Clusters;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, Kind, Result};
 
@@ -35,7 +37,10 @@ impl Volume {
         let (_, stream) = edit.named(longest)?;
         let data = edit.value_mut(longest)?.to_vec();
         let clusters = self.move_to_clusters(&mut edit, longest, &stream, data.len() as u64)?;
-        self.fill(&clusters, &data, number)?;
+        let mut padded = data;
+        padded.resize(clusters.allocated as usize, 0);
+        let whole = Clusters { initialized: clusters.allocated, ..clusters.clone() };
+        self.stage_clusters(&whole, 0, &padded, Touch::Data(number))?;
         if stream.is_empty() {
             self.sync_names(&mut edit, |facts| facts.allocated = clusters.allocated)?;
         }
@@ -44,5 +49,5 @@ impl Volume {
 }
 
 fn nothing_to_move() -> Error {
-    Error::new(Kind::NoSpace, "the file record is full, and further records are not added")
+    Error::new(Kind::NoSpace, "nothing in the file record can lie in clusters")
 }

@@ -84,7 +84,7 @@ impl Volume {
     }
 
     /// Takes an attribute out with all its extents and clusters.
-    fn drop_attribute(&mut self, edit: &mut FileEdit, kind: u32, name: &[u16]) -> Result<()> {
+    pub(crate) fn drop_attribute(&mut self, edit: &mut FileEdit, kind: u32, name: &[u16]) -> Result<()> {
         if let Some(Stream::Clusters(clusters)) = edit.file.stream(kind, name, &self.geometry)? {
             self.release(&clusters.runs)?;
         }

@@ -1,7 +1,8 @@
 //! Edits of a file record: attributes put in, taken out, resized.
 
-use crate::attribute::{Attribute, kind};
+use crate::attribute::{Attribute, flag, kind};
 use crate::file::Record;
+use crate::reference::FileReference;
 use crate::runs::{self, Run};
 use crate::upcase::UpCase;
 use reseal_dtyp::{Error, Kind, Result, from_utf16le};
@@ -22,12 +23,37 @@ pub(crate) fn resident(kind: u32, name: &[u16], value: &[u8], indexed: bool) -> 
     out
 }
 
+/// While it is edited, a record may grow to this many bytes; no run list of a volume that can be opened comes near.
+const MAX_WHILE_EDITED: usize = 64 << 20;
+
 /// Sizes of a non-resident attribute in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     pub(crate) allocated: u64,
     pub(crate) size: u64,
     pub(crate) initialized: u64,
+}
+
+/// The bytes of a non-resident attribute like `template` with other runs, which start at any virtual cluster. Sizes stay in an
+/// extent that starts at cluster 0 and are zero in a later one, as only the first extent has them.
+pub(crate) fn extent_like(template: &[u8], extent: &[Run], pairs_offset: usize) -> Vec<u8> {
+    let pairs = runs::encode(extent);
+    let mut out = template[..pairs_offset].to_vec();
+    out.extend_from_slice(&pairs);
+    out.resize(out.len().next_multiple_of(8), 0);
+    let len = out.len() as u32;
+    put(&mut out, 4, len.to_le_bytes());
+    let first = extent.first().map_or(0, |r| r.vcn);
+    put(&mut out, 0x10, first.to_le_bytes());
+    put(&mut out, 0x18, extent.last().map_or(0, Run::end).wrapping_sub(1).to_le_bytes());
+    if first > 0 {
+        out[0x28..0x40].fill(0);
+        let flags = u16::from_le_bytes([out[0xc], out[0xd]]);
+        if pairs_offset >= 0x48 && flags & (flag::COMPRESSION_MASK | flag::SPARSE) != 0 {
+            out[0x40..0x48].fill(0);
+        }
+    }
+    out
 }
 
 /// The bytes of a plain non-resident attribute with one extent that starts at virtual cluster 0.
@@ -65,22 +91,30 @@ pub(crate) fn set_id(attribute: &mut [u8], id: u16) {
 impl Record {
     /// Bytes left for attributes.
     pub(crate) fn room(&self) -> Result<usize> {
-        Ok(self.bytes.len().saturating_sub(self.view()?.end_offset()? + 8))
+        Ok(self.size.saturating_sub(self.view()?.end_offset()? + 8))
     }
 
-    /// Replaces the attribute at `offset`, `len` bytes long, by `new` (none to take it out). `NoSpace` when it does not fit.
+    /// Bytes that are too many.
+    pub(crate) fn excess(&self) -> Result<usize> {
+        Ok((self.view()?.end_offset()? + 8).saturating_sub(self.size))
+    }
+
+    /// Replaces the attribute at `offset`, `len` bytes long, by `new` (none to take it out). The record may become longer than
+    /// its place on the volume.
     pub(crate) fn splice(&mut self, offset: usize, len: usize, new: &[u8]) -> Result<()> {
         let end = self.view()?.end_offset()?;
-        if offset + len > end || new.len() > self.room()? + len {
-            let detail =
-                format!("record {} has {} bytes left, {} are needed", self.number, self.room()? + len, new.len());
-            return Err(Error::new(Kind::NoSpace, detail));
+        if offset + len > end || end + new.len() > MAX_WHILE_EDITED {
+            let detail = format!(
+                "record {}: {} bytes in the place of {len} at {offset:#x}, the attributes end at {end:#x}",
+                self.number,
+                new.len()
+            );
+            return Err(Error::new(Kind::Limit, detail));
         }
-        let tail = self.bytes[offset + len..end].to_vec();
-        let new_end = offset + new.len() + tail.len();
-        self.bytes[offset..offset + new.len()].copy_from_slice(new);
-        self.bytes[offset + new.len()..new_end].copy_from_slice(&tail);
-        self.bytes[new_end..].fill(0);
+        let new_end = end - len + new.len();
+        self.bytes.truncate(end);
+        self.bytes.splice(offset..offset + len, new.iter().copied());
+        self.bytes.resize(self.size.max(new_end + 8), 0);
         self.end_at(new_end);
         Ok(())
     }
@@ -99,10 +133,12 @@ impl Record {
         let mut at = self.view()?.end_offset()?;
         for old in self.view()?.attributes() {
             let old = old?;
+            let vcn = |a: &Attribute<'_>| a.extent().map_or(0, |e| e.first_vcn);
             let order = new
                 .kind
                 .cmp(&old.kind)
-                .then_with(|| upcase.compare(units(new.name).into_iter(), units(old.name).into_iter()));
+                .then_with(|| upcase.compare(units(new.name).into_iter(), units(old.name).into_iter()))
+                .then_with(|| vcn(&new).cmp(&vcn(&old)));
             if order.is_lt() {
                 at = old.offset;
                 break;
@@ -131,6 +167,11 @@ impl Record {
         Ok((0..0x7fff).find(|id| !used.contains(id)).unwrap_or(0))
     }
 
+    /// Makes it an extension of another record.
+    pub(crate) fn set_base(&mut self, base: FileReference) {
+        put(&mut self.bytes, 0x20, base.0.to_le_bytes());
+    }
+
     pub(crate) fn set_link_count(&mut self, count: u16) {
         put(&mut self.bytes, 0x12, count.to_le_bytes());
     }
@@ -143,7 +184,7 @@ impl Record {
 
     /// A blank, free record in the place of this one.
     pub(crate) fn blanked(&self, sequence: u16) -> Record {
-        blank(self.number, self.at, self.bytes.len() as u32, sequence, 0, self.update_sequence_number())
+        blank(self.number, self.at, self.size as u32, sequence, 0, self.update_sequence_number())
     }
 
     /// What the next write counts on from.
@@ -165,7 +206,7 @@ pub(crate) fn next_sequence(sequence: u16) -> u16 {
 pub(crate) fn blank(number: u64, at: u64, size: u32, sequence: u16, flags: u16, usn: u16) -> Record {
     let usa_count = size as usize / 512 + 1;
     let start = (0x30 + 2 * usa_count).next_multiple_of(8);
-    let mut record = Record { number, at, bytes: vec![0; size as usize] };
+    let mut record = Record { number, at, size: size as usize, bytes: vec![0; size as usize] };
     let bytes = &mut record.bytes;
     bytes[..4].copy_from_slice(b"FILE");
     put(bytes, 4, 0x30u16.to_le_bytes());

@@ -50,6 +50,8 @@ pub(crate) mod system {
     pub(crate) const SECURE: u64 = 9;
     pub(crate) const UPCASE: u64 = 10;
     pub(crate) const EXTEND: u64 = 11;
+    /// From here to 23 records are set aside for the run list of `$MFT`.
+    pub(crate) const FIRST_SPARE: u64 = 16;
     /// Records below are the volume's own; new files get 64 and above, as Windows' formatter leaves it.
     pub(crate) const FIRST_USER: u64 = 64;
 }

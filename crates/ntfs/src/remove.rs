@@ -20,7 +20,7 @@ impl Volume {
             .map_err(|e| e.within(format!("removing file {reference}")))
     }
 
-    fn remove_file(&mut self, reference: FileReference, now: FileTime) -> Result<()> {
+    pub(crate) fn remove_file(&mut self, reference: FileReference, now: FileTime) -> Result<()> {
         refuse_system(reference)?;
         let file = self.file(reference)?;
         if file.base()?.is_directory() && !self.entries(reference)?.is_empty() {
@@ -47,7 +47,7 @@ impl Volume {
     }
 
     /// Frees clusters and records: extension records first.
-    fn release_file(&mut self, file: &File) -> Result<()> {
+    pub(crate) fn release_file(&mut self, file: &File) -> Result<()> {
         let runs = self.clusters_of(file)?;
         self.release(&runs)?;
         for record in file.records.iter().rev() {
@@ -59,7 +59,7 @@ impl Volume {
 
     /// Takes the file's keys out of `$ObjId:$O` and `$Reparse:$R`. A key that is missing is not looked for further: Windows
     /// leaves such files behind, too.
-    fn remove_keys(&mut self, file: &File) -> Result<()> {
+    pub(crate) fn remove_keys(&mut self, file: &File) -> Result<()> {
         if let Some(id) = file.resident(kind::OBJECT_ID, &[])?.and_then(|v| v.get(..16)).map(<[u8]>::to_vec) {
             self.remove_key("$ObjId", name::O, &id, file.reference)?;
         }

@@ -1,17 +1,21 @@
-//! Renaming within a folder.
+//! Renaming, within a folder and from one to another.
 
 use crate::attribute::kind;
+use crate::directory::MAX_PATH_PARTS;
 use crate::file::File;
 use crate::file_edit::FileEdit;
 use crate::file_name::{FileName, HEADER, NameView, Namespace};
 use crate::names_edit::{self, Duplicated, stamp};
 use crate::record_edit;
-use crate::reference::FileReference;
+use crate::reference::{FileReference, system};
 use crate::replace::refuse_system;
 use crate::short_name;
 use crate::stream::Stream;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, FileTime, Kind, Result};
+
+/// The values of a name and of its twin, and the text of the twin.
+type NameAndTwin = (Vec<Vec<u8>>, Option<Vec<u16>>);
 
 impl Volume {
     /// Gives one name of a file another text; the folder stays. `old` is one of [`Volume::names_of`], not an 8.3 twin. The twin
@@ -19,38 +23,46 @@ impl Volume {
     ///
     /// `NotFound` when the file has no such name; `Conflict` when the new name exists or is not legal.
     pub fn rename(&mut self, reference: FileReference, old: &FileName, new: &[u16], now: FileTime) -> Result<()> {
-        self.operation(|volume| volume.rename_file(reference, old, new, now))
+        self.operation(|volume| volume.rename_file(reference, old, old.parent, new, now))
             .map_err(|e| e.within(format!("renaming file {reference}")))
     }
 
-    fn rename_file(&mut self, reference: FileReference, old: &FileName, new: &[u16], now: FileTime) -> Result<()> {
+    /// Like [`Volume::rename`], and the name moves to folder `parent`. Of a file with hard links the other names stay where they
+    /// are. The security descriptor stays as it is.
+    ///
+    /// Besides those of [`Volume::rename`]: `Conflict` when `parent` is no folder, or lies below the folder that moves.
+    pub fn rename_to(
+        &mut self,
+        reference: FileReference,
+        old: &FileName,
+        parent: FileReference,
+        new: &[u16],
+        now: FileTime,
+    ) -> Result<()> {
+        self.operation(|volume| volume.rename_file(reference, old, parent, new, now))
+            .map_err(|e| e.within(format!("moving file {reference} to folder {parent}")))
+    }
+
+    fn rename_file(
+        &mut self,
+        reference: FileReference,
+        old: &FileName,
+        parent: FileReference,
+        new: &[u16],
+        now: FileTime,
+    ) -> Result<()> {
         refuse_system(reference)?;
         if old.namespace == Namespace::Dos {
             return Err(Error::new(Kind::Conflict, "an 8.3 twin is renamed with its long name"));
         }
-        if old.name == new {
+        if old.name == new && old.parent == parent {
             return Ok(());
         }
+        if parent != old.parent {
+            self.refuse_below(reference, parent)?;
+        }
         let file = self.file(reference)?;
-        let values = self.name_values(&file)?;
-        let view = |value: &'_ Vec<u8>| NameView::read(value, 0).map(|v| v.to_owned());
-        let mut going = Vec::new();
-        let mut twin = None;
-        for value in &values {
-            let name = view(value)?;
-            let is_twin =
-                old.namespace == Namespace::Win32 && name.namespace == Namespace::Dos && name.parent == old.parent;
-            if name == *old {
-                going.insert(0, value.clone());
-            } else if is_twin {
-                twin = Some(name.name);
-                going.push(value.clone());
-            }
-        }
-        if !going.first().is_some_and(|v| view(v).is_ok_and(|n| n == *old)) {
-            let text = reseal_dtyp::utf16_lossy(&old.name);
-            return Err(Error::not_found(format!("it has no name `{text}` in folder {}", old.parent)));
-        }
+        let (mut going, twin) = self.name_and_twin(&file, old)?;
         let file = self.room_for_names(file, &going, new.len())?;
         let values = self.name_values(&file)?;
         // Making room may have changed what names repeat.
@@ -64,9 +76,12 @@ impl Volume {
         for value in &going {
             self.leave(&mut folder, reference, value)?;
         }
+        if parent != old.parent {
+            stamp(&mut folder.edit, now)?;
+        }
         // The new names are looked up in the folder as it is without the old ones.
         folder.finish(self)?;
-        let mut folder = self.edit_folder(old.parent)?;
+        let mut folder = self.edit_folder(parent)?;
         let names = match (old.namespace, &twin) {
             (Namespace::Posix, _) => self.lone_name(&mut folder, new, Namespace::Posix)?,
             (Namespace::Win32, None) if !short_name::is_short(new) => {
@@ -75,19 +90,62 @@ impl Volume {
             _ => self.new_names(&mut folder, new, twin.as_deref())?,
         };
         let mut edit = FileEdit::new(file);
-        self.swap_names(&mut edit, &going, &names, old.parent, &facts)?;
+        self.swap_names(&mut edit, &going, &names, parent, &facts)?;
         stamp_changed(&mut edit, now)?;
         edit.finish(self)?;
         for (name, namespace) in &names {
-            let value = names_edit::value(old.parent, name, *namespace, &facts);
+            let value = names_edit::value(parent, name, *namespace, &facts);
             self.enter(&mut folder, reference, &value)?;
         }
         stamp(&mut folder.edit, now)?;
         folder.finish(self)
     }
 
+    /// The `$FILE_NAME` value of a name, that of its 8.3 twin behind it, and the twin's text. `NotFound` without that name.
+    pub(crate) fn name_and_twin(&self, file: &File, old: &FileName) -> Result<NameAndTwin> {
+        let mut going = Vec::new();
+        let mut twin = None;
+        let mut found = false;
+        for value in self.name_values(file)? {
+            let name = NameView::read(&value, 0)?.to_owned();
+            let is_twin =
+                old.namespace == Namespace::Win32 && name.namespace == Namespace::Dos && name.parent == old.parent;
+            if name == *old {
+                going.insert(0, value);
+                found = true;
+            } else if is_twin {
+                twin = Some(name.name);
+                going.push(value);
+            }
+        }
+        if !found {
+            let text = reseal_dtyp::utf16_lossy(&old.name);
+            return Err(Error::not_found(format!("it has no name `{text}` in folder {}", old.parent)));
+        }
+        Ok((going, twin))
+    }
+
+    /// `Conflict` when a folder is, or lies below, the file that is to move into it.
+    fn refuse_below(&self, moving: FileReference, folder: FileReference) -> Result<()> {
+        if folder.record() != system::ROOT {
+            refuse_system(folder)?;
+        }
+        let mut current = folder;
+        for _ in 0..MAX_PATH_PARTS {
+            if current == moving {
+                return Err(Error::new(Kind::Conflict, "a folder does not move below itself"));
+            }
+            if current.record() == system::ROOT {
+                return Ok(());
+            }
+            let names = self.names_of(current)?;
+            current = names.first().ok_or_else(|| Error::not_found(format!("file {current} has no name")))?.parent;
+        }
+        Err(Error::new(Kind::Limit, format!("folder {folder} is more than {MAX_PATH_PARTS} levels deep")))
+    }
+
     /// What a name repeats, brought up to date: Windows does so when a file is renamed.
-    fn facts_of(&self, file: &File, old: Duplicated) -> Result<Duplicated> {
+    pub(crate) fn facts_of(&self, file: &File, old: Duplicated) -> Result<Duplicated> {
         let mut facts = Duplicated { times: self.standard_information(file)?.times, ..old };
         match file.stream(kind::DATA, &[], &self.geometry)? {
             Some(Stream::Resident(value)) => {
@@ -105,7 +163,7 @@ impl Volume {
     }
 
     /// Makes sure that a longer name fits into the record, with the longest twin that there can be.
-    fn room_for_names(&mut self, file: File, going: &[Vec<u8>], new_len: usize) -> Result<File> {
+    pub(crate) fn room_for_names(&mut self, file: File, going: &[Vec<u8>], new_len: usize) -> Result<File> {
         let attribute = |value: usize| 0x18 + value.next_multiple_of(8);
         let old: usize = going.iter().map(|v| attribute(v.len())).sum();
         let new = attribute(HEADER + 2 * new_len) + attribute(HEADER + 24);
@@ -132,7 +190,7 @@ impl Volume {
     }
 
     /// Takes the old `$FILE_NAME` attributes out of the records and puts the new ones in.
-    fn swap_names(
+    pub(crate) fn swap_names(
         &self,
         edit: &mut FileEdit,
         going: &[Vec<u8>],
@@ -159,7 +217,7 @@ impl Volume {
 }
 
 /// Sets the time "record changed".
-fn stamp_changed(edit: &mut FileEdit, now: FileTime) -> Result<()> {
+pub(crate) fn stamp_changed(edit: &mut FileEdit, now: FileTime) -> Result<()> {
     let Some(spot) = edit.spot(kind::STANDARD_INFORMATION, &[])? else { return Ok(()) };
     if let Some(time) = edit.value_mut(spot)?.get_mut(16..24) {
         time.copy_from_slice(&now.0.to_le_bytes());

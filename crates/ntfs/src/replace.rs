@@ -12,7 +12,7 @@ use crate::volume::Volume;
 use reseal_dtyp::{Error, FileTime, Kind, Result};
 
 /// Records below are the volume's own files.
-const FIRST_ORDINARY: u64 = 24;
+pub(crate) const FIRST_ORDINARY: u64 = 24;
 
 impl Volume {
     /// Gives a stream new content of any length; a named stream is made if it does not exist. Content stays where it is as far
@@ -20,7 +20,7 @@ impl Volume {
     /// grows behind its last run, in further runs, or moves to one run. The times and sizes in all names follow.
     ///
     /// A stream that was compressed, sparse or stored by WOF is stored plainly from then on. `Unsupported` for EFS, WIMBoot and
-    /// WOF algorithms that are not known; `NoSpace` when clusters or room in the file record are missing. Nothing is changed
+    /// WOF algorithms that are not known; `NoSpace` when clusters or file records are missing. Nothing is changed
     /// then.
     pub fn replace(&mut self, reference: FileReference, stream: &[u16], data: &[u8], now: FileTime) -> Result<()> {
         self.operation(|volume| volume.replace_stream(reference, stream, data, now))
@@ -49,6 +49,21 @@ impl Volume {
             }
         };
         self.finish_replace(edit, (stream, data), target, obstacle.unwrap_or_default(), now)
+    }
+
+    /// Takes a named stream away, its clusters are freed and zeroed. `NotFound` when there is none; the unnamed stream stays.
+    pub fn remove_stream(&mut self, reference: FileReference, stream: &[u16], now: FileTime) -> Result<()> {
+        self.operation(|volume| {
+            refuse_system(reference)?;
+            let mut edit = FileEdit::new(volume.file(reference)?);
+            if stream.is_empty() || edit.spot(kind::DATA, stream)?.is_none() {
+                let text = reseal_dtyp::utf16_lossy(stream);
+                return Err(Error::not_found(format!("it has no named stream `{text}`")));
+            }
+            volume.drop_attribute(&mut edit, kind::DATA, stream)?;
+            volume.finish_replace(edit, (stream, &[]), None, Cleared::default(), now)
+        })
+        .map_err(|e| e.within(format!("file {reference}")))
     }
 
     fn finish_replace(
@@ -135,14 +150,13 @@ impl Volume {
             return self.grow_attribute(edit, spot, &old, needed, 0, (size, size));
         }
         let mut new = Clusters { size, initialized: size, ..old };
-        if needed < new.end_vcn() && new.extents == 1 {
+        if needed < new.end_vcn() {
             let (kept, cut) = runs::cut(&new.runs, needed);
             self.release(&cut)?;
             new.runs = kept;
             new.allocated = needed * cluster;
             let sizes = Sizes { allocated: new.allocated, size, initialized: size };
-            let (kind, name) = edit.named(spot)?;
-            edit.replace(spot, record_edit::non_resident(kind, &name, &new.runs, sizes))?;
+            self.place(edit, spot, &new.runs, sizes)?;
         } else {
             set_sizes(edit.bytes_mut(spot), size, size);
         }

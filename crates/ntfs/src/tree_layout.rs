@@ -117,14 +117,11 @@ impl TreeEdit {
         let mut last_child = None;
         loop {
             let size = items.iter().map(Item::len).sum::<usize>() + Item::end(last_child).len();
-            if size <= self.capacity(ROOT)? {
+            // A bare root always has a place: other attributes leave the record for it.
+            if size <= self.capacity(ROOT)? || items.is_empty() {
                 items.push(Item::end(last_child));
                 self.nodes.insert(ROOT, items);
                 return Ok(());
-            }
-            if items.is_empty() {
-                let detail = format!("record {}: there is no room for the root of the index", self.tree.owner);
-                return Err(Error::new(Kind::NoSpace, detail));
             }
             (items, last_child) = self.lay_level(volume, items, last_child)?;
         }

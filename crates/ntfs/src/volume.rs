@@ -185,10 +185,13 @@ impl Volume {
                 else {
                     continue;
                 };
-                if extent.first_vcn != self.mft.end_vcn() || view.base().map(FileReference::record) != Some(system::MFT)
-                {
-                    let detail =
-                        format!("extent of $MFT at cluster {}, expected {}", extent.first_vcn, self.mft.end_vcn());
+                let owner = view.base().map_or(record.number, FileReference::record);
+                if extent.first_vcn != self.mft.end_vcn() || owner != system::MFT {
+                    let detail = format!(
+                        "extent at cluster {} of file {owner}, expected {}",
+                        extent.first_vcn,
+                        self.mft.end_vcn()
+                    );
                     return Err(Error::damaged("attribute", "LowestVcn", record.at, detail));
                 }
                 for run in extent.runs(self.geometry.clusters, record.at + attribute.offset as u64) {

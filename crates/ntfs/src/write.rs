@@ -51,6 +51,10 @@ impl Volume {
 
     /// Stages a file record, and its copy in `$MFTMirr` when it has one.
     pub(crate) fn stage_record(&mut self, record: &Record) -> Result<()> {
+        if record.bytes.len() != self.geometry.record_size as usize {
+            let detail = format!("record {} has {} bytes too many", record.number, record.excess()?);
+            return Err(Error::new(Kind::NoSpace, detail));
+        }
         let mut bytes = record.bytes.clone();
         fixup::protect(&mut bytes, "file record", record.at)?;
         let offset = record.number * u64::from(self.geometry.record_size);

@@ -4,9 +4,9 @@
 
 mod rig;
 
-use reseal_ntfs::{FileReference, Namespace, Security, Volume};
+use reseal_ntfs::{FileReference, Namespace, NewName, Security, Volume};
 use rig::{NOW, Random};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn shuffle<T>(random: &mut Random, items: &mut [T]) {
     for i in (1..items.len()).rev() {
@@ -146,4 +146,83 @@ fn folders_named_after_a_sid() {
     }
     rig::assert_sound(&volume, "renamed folders");
     rig::witnesses(&disk);
+}
+
+/// The `index`th of 20,000 names, in all corners of the order: pairs that differ in case only, letters that are capitals only by
+/// the volume's table, surrogates in pairs and alone, the longest there are, 8.3 names and names that get such a twin. Whether it
+/// is given as in a case-sensitive folder.
+fn corner(index: usize) -> (Vec<u16>, bool) {
+    let wide = |text: String| text.encode_utf16().collect::<Vec<u16>>();
+    match index % 10 {
+        0 => (wide(format!("pair{}", index / 10)), true),
+        1 => (wide(format!("PAIR{}", index / 10)), true),
+        2 => (wide(format!("Pair{}", index / 10)), true),
+        3 => (wide(format!("ǅÿß{index}ſςΣ")), false),
+        4 => ([wide(format!("𐐨{index}")), vec![0xdc00 + (index % 0x400) as u16]].concat(), true),
+        5 => (
+            vec![0xd800 + (index % 0x400) as u16, 0xffff - (index / 0x400) as u16, index as u16 % 0x5000 + 0x3400],
+            true,
+        ),
+        6 => (wide(format!("{index:07}{}", "ö".repeat(248))), index % 100 == 6),
+        7 => (wide(format!("{}{index:x}.TXT", char::from(b'A' + (index % 26) as u8))), false),
+        8 => (wide(format!("a name that gets a twin {index}.config")), false),
+        _ => (wide(format!("{}", index * 7919 % 1_000_003)), false),
+    }
+}
+
+/// Made and deleted in random order, in one folder.
+fn twenty_thousand(seed: u64, mib: u64, options: &[&str]) {
+    const COUNT: usize = 20_000;
+    let Some(disk) = rig::blank(mib, options) else { return };
+    let mut volume = rig::open(&disk);
+    let mut random = Random::new(seed + rig::soak() as u64);
+    let folder = volume.create_dir(volume.root(), "huge", Security::Inherit, NOW).unwrap();
+    let mut order: Vec<usize> = (0..COUNT).collect();
+    shuffle(&mut random, &mut order);
+    let mut files = BTreeMap::new();
+    let settled = |volume: &Volume, files: &BTreeMap<Vec<u16>, FileReference>| {
+        rig::assert_sound(volume, &format!("{options:?}: {} files", files.len()));
+        rig::witnesses(&disk);
+        let entries = volume.entries(folder).unwrap();
+        let long = entries.into_iter().filter(|e| e.namespace != Namespace::Dos).map(|e| (e.name, e.reference));
+        assert!(long.collect::<BTreeMap<_, _>>() == *files);
+    };
+    for (done, &index) in order.iter().enumerate() {
+        let (name, exact) = corner(index);
+        let how = if exact { NewName::Exact(&name) } else { NewName::Windows(&name) };
+        let file = volume.create_as(folder, how, Some(&[]), Security::SameAs(folder), NOW).unwrap();
+        assert!(files.insert(name, file).is_none(), "the names of the test are not different");
+        if done == COUNT / 2 {
+            settled(&volume, &files);
+        }
+    }
+    settled(&volume, &files);
+    for (name, file) in &files {
+        assert_eq!(volume.lookup(folder, name).unwrap(), Some(*file));
+    }
+    shuffle(&mut random, &mut order);
+    for (done, &index) in order.iter().enumerate() {
+        let file = files.remove(&corner(index).0).unwrap();
+        volume.remove(file, NOW).unwrap();
+        if (done + 1) % (COUNT / 4) == 0 || files.len() == 10 {
+            settled(&volume, &files);
+        }
+    }
+    volume.remove(folder, NOW).unwrap();
+    rig::assert_sound(&volume, "an empty volume");
+}
+
+#[test]
+fn twenty_thousand_names() {
+    twenty_thousand(1, 128, &[]);
+}
+
+#[test]
+fn twenty_thousand_names_in_clusters_of_512_bytes() {
+    twenty_thousand(2, 128, &["-c", "512"]);
+}
+
+#[test]
+fn twenty_thousand_names_in_large_records() {
+    twenty_thousand(3, 256, &["-s", "4096"]);
 }

@@ -11,7 +11,7 @@ use rig::{NOW, Random, soak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A small volume with a folder of several index blocks, long names, streams, a fragmented file.
+/// A small volume with a folder of several index blocks, long names, streams, a fragmented file, one in several records.
 fn sample(options: &[&str]) -> Option<Vec<u8>> {
     let disk = rig::blank(4, options)?;
     let mut volume = rig::open(&disk);
@@ -30,6 +30,13 @@ fn sample(options: &[&str]) -> Option<Vec<u8>> {
         volume.remove(entry.reference, NOW).unwrap();
     }
     volume.create_file(volume.root(), "SPREAD.DAT", &random.bytes(200_000), Security::Inherit, NOW).unwrap();
+    // In the root, so that the writers below meet it first.
+    let crowded = volume.create_file(volume.root(), "!CROWDED", b"many streams", Security::Inherit, NOW).unwrap();
+    for index in 0..30u16 {
+        volume.replace(crowded, &[0x61, 0x30 + index], &random.bytes(10 * usize::from(index)), NOW).unwrap();
+        volume.link(crowded, folder, &[0x6c, 0x4e00 + index], NOW).unwrap();
+    }
+    assert!(volume.stat(crowded).unwrap().records > 2);
     let sd = descriptor();
     volume.create_file(volume.root(), "OWNED.DAT", b"x", Security::Descriptor(&sd), NOW).unwrap();
     rig::assert_sound(&volume, "the sample");
@@ -103,24 +110,38 @@ fn write(volume: &mut Volume, files: &[FileReference]) {
     let root = volume.root();
     let made = volume.create_file(root, "a new file.text", &[7; 5000], Security::Inherit, NOW);
     let _ = volume.create_dir(root, "NEWDIR", Security::SameAs(root), NOW);
-    for (index, &file) in files.iter().enumerate().take(12) {
-        match index % 4 {
-            0 => drop(volume.replace(file, &[], &[1; 20_000], NOW)),
-            1 => drop(volume.replace(file, &[], &[], NOW)),
-            2 => drop(volume.remove(file, NOW)),
-            _ => {
-                if let Some(name) = volume.names_of(file).ok().and_then(|n| n.into_iter().next()) {
-                    let new: Vec<u16> = "quite another name than before.txt".encode_utf16().collect();
-                    let _ = volume.rename(file, &name, &new, NOW);
-                }
-            }
-        }
+    // The file in several records is among the first; its name is found in each volume that can be read.
+    let crowded = volume.resolve("/!CROWDED").ok().flatten();
+    for (index, file) in crowded.into_iter().cycle().take(6).chain(files.iter().copied().take(16)).enumerate() {
+        one_write(volume, index, file);
+    }
+    if let Ok(Some(folder)) = volume.resolve("/Folder with a long name") {
+        let _ = volume.remove_tree(folder, NOW);
     }
     if let Ok(file) = made {
         let _ = volume.set_security_id(file, Security::Inherit);
         let _ = volume.remove(file, NOW);
     }
     let _ = volume.touched();
+}
+
+fn one_write(volume: &mut Volume, index: usize, file: FileReference) {
+    let root = volume.root();
+    let name = volume.names_of(file).ok().and_then(|n| n.into_iter().next());
+    let new: Vec<u16> = format!("quite another name {index} than before.txt").encode_utf16().collect();
+    match (index % 8, name) {
+        (0, _) => drop(volume.replace(file, &[], &[1; 20_000], NOW)),
+        (1, _) => drop(volume.link(file, root, &new, NOW)),
+        (2, _) => drop(volume.set_times(file, [NOW; 4])),
+        (3, Some(name)) => drop(volume.rename(file, &name, &new, NOW)),
+        (4, Some(name)) => drop(volume.rename_to(file, &name, root, &new, NOW)),
+        (5, Some(name)) => {
+            drop(volume.remove_stream(file, &[0x61, 0x35], NOW));
+            drop(volume.unlink(file, &name, NOW));
+        }
+        (6, _) => drop(volume.remove(file, NOW)),
+        _ => drop(volume.replace(file, &[], &[], NOW)),
+    }
 }
 
 fn attempt(bytes: Vec<u8>, what: &str) {

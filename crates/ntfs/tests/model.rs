@@ -1,194 +1,546 @@
-//! A volume against a tree in memory, through some hundred random operations.
+//! A volume against a tree in memory, through thousands of random operations: each geometry, empty, and fragmented and nearly
+//! full. RESEAL_SOAK multiplies the operations (20: 100,000 for each).
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests")]
 
 mod rig;
 
-use reseal_ntfs::{FileReference, Namespace, Security, Volume};
-use rig::{NOW, Random};
-use std::collections::BTreeMap;
+use reseal_disk::MemoryDisk;
+use reseal_dtyp::{FileTime, Kind, Result};
+use reseal_ntfs::{FileName, FileReference, Namespace, NewName, Security, Volume};
+use rig::{NOW, Random, Watched};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
-/// What should be on the volume: paths and content; `None` for a folder.
-type Model = BTreeMap<String, Option<Vec<u8>>>;
+type Units = Vec<u16>;
 
-fn reference(volume: &Volume, path: &str) -> FileReference {
-    volume.resolve(path).unwrap().unwrap_or_else(|| panic!("{path} is missing"))
+/// What should be known of a file. A folder has no streams.
+#[derive(Default)]
+struct Node {
+    streams: BTreeMap<Units, Vec<u8>>,
+    names: BTreeSet<(FileReference, Units)>,
+    is_folder: bool,
+    /// Created and changed.
+    times: (FileTime, FileTime),
 }
 
-fn parent_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+/// What should be on the volume, in one folder.
+struct Model {
+    top: FileReference,
+    nodes: BTreeMap<FileReference, Node>,
+    children: BTreeMap<FileReference, BTreeMap<Units, FileReference>>,
+    /// Operations that found no room.
+    refused: usize,
+    /// Most records of a file that were seen.
+    records: usize,
 }
 
-fn pick<'a>(random: &mut Random, model: &'a Model, folders: bool) -> Option<&'a str> {
-    let all: Vec<&String> = model.iter().filter(|(_, c)| c.is_none() == folders).map(|(p, _)| p).collect();
-    let index = random.below(all.len() as u64) as usize;
-    all.get(index).map(|s| s.as_str())
+struct Play {
+    random: Random,
+    disk: Arc<MemoryDisk>,
+    watched: Arc<Watched>,
+    /// Writes before the operation under way.
+    writes: usize,
+    volume: Volume,
+    model: Model,
+    /// More files than this are made fewer.
+    most: u64,
+    /// Bytes of the longest content.
+    longest: u64,
 }
 
-fn fresh_name(random: &mut Random) -> String {
-    let number = random.below(100_000);
-    match random.below(4) {
-        0 => format!("F{number}.DAT"),
-        1 => format!("a longer name with number {number}.text"),
-        2 => format!("{number} {}", "long ".repeat(random.below(30) as usize + 1).trim_end()),
-        _ => format!("Größe{number}"),
+fn wide(text: &str) -> Units {
+    text.encode_utf16().collect()
+}
+
+fn text(units: &[u16]) -> Option<String> {
+    String::from_utf16(units).ok()
+}
+
+impl Model {
+    fn add_name(&mut self, file: FileReference, parent: FileReference, name: &[u16]) {
+        self.nodes.get_mut(&file).unwrap().names.insert((parent, name.to_vec()));
+        assert!(self.children.get_mut(&parent).unwrap().insert(name.to_vec(), file).is_none());
     }
-}
 
-fn content(random: &mut Random) -> Vec<u8> {
-    let len = match random.below(4) {
-        0 => random.below(100),
-        1 => random.below(900),
-        2 => random.below(9000),
-        _ => random.below(300_000),
-    };
-    random.bytes(len as usize)
-}
-
-fn step(random: &mut Random, volume: &mut Volume, model: &mut Model) {
-    let folder = match random.below(3) {
-        0 => String::new(),
-        _ => pick(random, model, true).unwrap_or("").to_string(),
-    };
-    match random.below(10) {
-        0..=3 => {
-            let (name, data) = (fresh_name(random), content(random));
-            let path = format!("{folder}/{name}");
-            if model.contains_key(&path) {
-                return;
-            }
-            volume.create_file(reference(volume, &folder), &name, &data, Security::Inherit, NOW).unwrap();
-            model.insert(path, Some(data));
+    fn drop_name(&mut self, file: FileReference, parent: FileReference, name: &[u16]) {
+        assert!(self.nodes.get_mut(&file).unwrap().names.remove(&(parent, name.to_vec())));
+        assert_eq!(self.children.get_mut(&parent).unwrap().remove(name), Some(file));
+        if self.nodes[&file].names.is_empty() {
+            self.nodes.remove(&file);
+            assert!(self.children.remove(&file).unwrap_or_default().is_empty());
         }
-        4 => {
-            let name = fresh_name(random);
-            let path = format!("{folder}/{name}");
-            if model.contains_key(&path) || path.matches('/').count() > 5 {
-                return;
-            }
-            volume.create_dir(reference(volume, &folder), &name, Security::SameAs(FileReference::ROOT), NOW).unwrap();
-            model.insert(path, None);
-        }
-        5 | 6 => {
-            let Some(path) = pick(random, model, false).map(str::to_string) else { return };
-            let data = content(random);
-            volume.replace(reference(volume, &path), &[], &data, NOW).unwrap();
-            model.insert(path, Some(data));
-        }
-        7 => {
-            let Some(path) = pick(random, model, false).map(str::to_string) else { return };
-            volume.remove(reference(volume, &path), NOW).unwrap();
-            model.remove(&path);
-        }
-        8 => {
-            let Some(path) = pick(random, model, true).map(str::to_string) else { return };
-            let inside = model.keys().any(|p| p.starts_with(&format!("{path}/")));
-            let removed = volume.remove(reference(volume, &path), NOW);
-            assert_eq!(removed.is_ok(), !inside, "{path}: {removed:?}");
-            if !inside {
-                model.remove(&path);
-            }
-        }
-        _ => rename(random, volume, model),
     }
-}
 
-fn rename(random: &mut Random, volume: &mut Volume, model: &mut Model) {
-    let folders = random.below(2) == 0;
-    let Some(path) = pick(random, model, folders).map(str::to_string) else { return };
-    let name = fresh_name(random);
-    let new = format!("{}/{name}", parent_of(&path));
-    if model.contains_key(&new) {
-        return;
-    }
-    let file = reference(volume, &path);
-    let names = volume.names_of(file).unwrap();
-    let old = names.iter().find(|n| n.namespace != Namespace::Dos).unwrap();
-    volume.rename(file, old, &name.encode_utf16().collect::<Vec<_>>(), NOW).unwrap();
-    let moved: Vec<String> =
-        model.keys().filter(|p| **p == path || p.starts_with(&format!("{path}/"))).cloned().collect();
-    for old in moved {
-        let content = model.remove(&old).unwrap();
-        model.insert(format!("{new}{}", &old[path.len()..]), content);
-    }
-}
-
-fn compare(volume: &Volume, model: &Model) {
-    let mut seen = 0;
-    let mut folders = vec![String::new()];
-    while let Some(folder) = folders.pop() {
-        for entry in volume.entries(reference(volume, &folder)).unwrap() {
-            let name = String::from_utf16(&entry.name).unwrap();
-            if entry.namespace == Namespace::Dos || (folder.is_empty() && (name.starts_with('$') || name == ".")) {
-                continue;
+    fn is_below(&self, top: FileReference, mut folder: FileReference) -> bool {
+        while folder != self.top {
+            if folder == top {
+                return true;
             }
-            let path = format!("{folder}/{name}");
-            let expected = model.get(&path).unwrap_or_else(|| panic!("{path} should not exist"));
-            seen += 1;
-            match expected {
-                Some(data) => {
-                    assert!(volume.read(entry.reference, &[]).unwrap() == *data, "content of {path}");
-                    assert_eq!(entry.size, data.len() as u64, "{path}");
+            folder = self.nodes[&folder].names.first().unwrap().0;
+        }
+        false
+    }
+
+    /// The folder, its folders, and how many files are only in there.
+    fn drop_tree(&mut self, top: FileReference) -> (u64, u64, u64) {
+        let (mut folders, mut seen) = (vec![top], BTreeSet::new());
+        let mut at = 0;
+        while at < folders.len() {
+            for (name, child) in self.children[&folders[at]].clone() {
+                if self.nodes[&child].is_folder {
+                    folders.push(child);
+                } else {
+                    seen.insert(child);
+                    self.drop_name(child, folders[at], &name);
                 }
-                None => folders.push(path.clone()),
             }
-            assert_eq!(volume.path_of(entry.reference).unwrap(), path);
+            at += 1;
+        }
+        for folder in folders.iter().rev() {
+            let (parent, name) = self.nodes[folder].names.first().unwrap().clone();
+            self.drop_name(*folder, parent, &name);
+        }
+        let kept = seen.iter().filter(|f| self.nodes.contains_key(f)).count() as u64;
+        (seen.len() as u64 - kept, folders.len() as u64, kept)
+    }
+}
+
+impl Play {
+    fn pick(&mut self, folders: bool) -> Option<FileReference> {
+        let fitting: Vec<_> =
+            self.model.nodes.iter().filter(|(_, n)| n.is_folder == folders).map(|(r, _)| *r).collect();
+        fitting.get(self.random.below(fitting.len() as u64) as usize).copied()
+    }
+
+    /// A file, often one of a few: those get most of the names and streams.
+    fn favourite(&mut self) -> Option<FileReference> {
+        let mut files = self.model.nodes.iter().filter(|(_, n)| !n.is_folder);
+        match self.random.below(2) {
+            0 => files.nth(self.random.below(5) as usize).map(|(r, _)| *r),
+            _ => self.pick(false),
         }
     }
-    assert_eq!(seen, model.len());
+
+    /// A folder, often one of the first, so that some get large.
+    fn folder(&mut self) -> FileReference {
+        let any = self.model.children.len() as u64;
+        let index = if self.random.below(2) == 0 { self.random.below(3) } else { self.random.below(any) };
+        *self.model.children.keys().nth(index.min(any - 1) as usize).unwrap()
+    }
+
+    fn name(&mut self) -> Units {
+        let number = self.random.below(100_000);
+        match self.random.below(12) {
+            0..=2 => wide(&format!("F{number}.DAT")),
+            3..=5 => wide(&format!("a longer name with number {number}.text")),
+            6 => wide(&format!("{number} {}", "long ".repeat(self.random.below(30) as usize + 1).trim_end())),
+            7 => wide(&format!("Größe{number} ŸǅΣς")),
+            8 => wide(&format!("S-1-5-21-{}-{}-{number}-1001", number * 7, number * 91)),
+            // The longest there are.
+            9 => wide(&format!("{number:05}{}", "x".repeat(250))),
+            // Surrogates, in pairs and alone.
+            10 => [wide(&format!("𝔘{number}")), vec![0xd800 + number as u16 % 0x800, 0x41]].concat(),
+            _ => wide(&format!("{}{number}", ["readme", "README", "ReadMe"][number as usize % 3])),
+        }
+    }
+
+    fn content(&mut self) -> Vec<u8> {
+        let len = match self.random.below(6) {
+            0 | 1 => self.random.below(100),
+            2 | 3 => self.random.below(900),
+            4 => self.random.below(9000),
+            _ => self.random.below(self.longest),
+        };
+        let word = self.random.next().to_le_bytes();
+        (0..len as usize).map(|i| word[i % 8].wrapping_add((i >> 9) as u8)).collect()
+    }
+
+    /// Whether an operation happened. It may find no room, and nothing else may keep it from happening.
+    fn happened<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::NoSpace, "{error}");
+                assert_eq!(self.watched.writes(), self.writes, "a refused operation has written: {error}");
+                self.model.refused += 1;
+                None
+            }
+        }
+    }
+
+    /// The name of a file as the volume has it.
+    fn stored(&self, file: FileReference, parent: FileReference, name: &[u16]) -> FileName {
+        let names = self.volume.names_of(file).unwrap();
+        let fits = |n: &FileName| n.parent == parent && n.name == name && n.namespace != Namespace::Dos;
+        names.into_iter().find(fits).unwrap_or_else(|| panic!("file {file} has lost a name"))
+    }
+
+    /// One of the names of a file.
+    fn any_name(&mut self, file: FileReference) -> (FileReference, Units) {
+        let names = &self.model.nodes[&file].names;
+        names.iter().nth(self.random.below(names.len() as u64) as usize).unwrap().clone()
+    }
+
+    fn step(&mut self) {
+        self.writes = self.watched.writes();
+        let crowded = self.model.nodes.len() as u64 > self.most;
+        match self.random.below(if crowded { 70 } else { 100 }) {
+            0..=11 => self.remove(),
+            12..=21 => self.replace(),
+            22..=27 => self.stream(),
+            28..=34 => self.link(),
+            35..=44 => self.rename(),
+            45..=48 => self.times(),
+            49 => self.remove_tree(),
+            50..=59 if crowded => self.remove(),
+            60..=69 if crowded => self.unlink(),
+            50..=59 => self.unlink(),
+            60..=66 => self.create(true),
+            _ => self.create(false),
+        }
+    }
+
+    fn create(&mut self, folder: bool) {
+        let (parent, name) = (self.folder(), self.name());
+        let data = if folder { None } else { Some(self.content()) };
+        let exact = self.random.below(8) == 0;
+        let taken = match exact {
+            true => self.model.children[&parent].contains_key(&name),
+            false => self.volume.lookup(parent, &name).unwrap().is_some(),
+        };
+        let security = match self.random.below(3) {
+            0 => Security::SameAs(FileReference::ROOT),
+            _ => Security::Inherit,
+        };
+        let how = if exact { NewName::Exact(&name) } else { NewName::Windows(&name) };
+        let made = self.volume.create_as(parent, how, data.as_deref(), security, NOW);
+        if taken {
+            // A twin may have exactly that name too: the model does not know twins.
+            assert_eq!(made.unwrap_err().kind(), Kind::Conflict);
+            return;
+        }
+        if exact && made.as_ref().is_err_and(|e| e.kind() == Kind::Conflict) {
+            return;
+        }
+        let Some(file) = self.happened(made) else { return };
+        let mut node = Node { is_folder: folder, times: (NOW, NOW), ..Node::default() };
+        node.streams.extend(data.map(|d| (Units::new(), d)));
+        assert!(self.model.nodes.insert(file, node).is_none());
+        if folder {
+            self.model.children.insert(file, BTreeMap::new());
+        }
+        self.model.add_name(file, parent, &name);
+    }
+
+    fn replace(&mut self) {
+        let Some(file) = self.favourite() else { return };
+        let data = self.content();
+        let done = self.volume.replace(file, &[], &data, NOW);
+        if self.happened(done).is_some() {
+            let node = self.model.nodes.get_mut(&file).unwrap();
+            if node.streams[&Units::new()] != data {
+                node.times.1 = NOW;
+            }
+            node.streams.insert(Units::new(), data);
+        }
+    }
+
+    fn stream(&mut self) {
+        let Some(file) = self.favourite() else { return };
+        let name = wide(&format!("stream {}", self.random.below(40)));
+        let exists = self.model.nodes[&file].streams.contains_key(&name);
+        if exists && self.random.below(2) == 0 {
+            let done = self.volume.remove_stream(file, &name, NOW);
+            if self.happened(done).is_some() {
+                let node = self.model.nodes.get_mut(&file).unwrap();
+                node.streams.remove(&name);
+                node.times.1 = NOW;
+            }
+            return;
+        }
+        let data = self.content();
+        let done = self.volume.replace(file, &name, &data, NOW);
+        if self.happened(done).is_some() {
+            let node = self.model.nodes.get_mut(&file).unwrap();
+            if node.streams.insert(name, data.clone()) != Some(data) {
+                node.times.1 = NOW;
+            }
+        }
+    }
+
+    fn link(&mut self) {
+        let Some(file) = self.favourite() else { return };
+        let (parent, name) = (self.folder(), self.name());
+        let taken = self.volume.lookup(parent, &name).unwrap().is_some();
+        let done = self.volume.link(file, parent, &name, NOW);
+        if taken {
+            assert_eq!(done.unwrap_err().kind(), Kind::Conflict);
+        } else if self.happened(done).is_some() {
+            self.model.add_name(file, parent, &name);
+        }
+    }
+
+    fn unlink(&mut self) {
+        let Some(file) = self.pick(false) else { return };
+        let (parent, name) = self.any_name(file);
+        let stored = self.stored(file, parent, &name);
+        let done = self.volume.unlink(file, &stored, NOW);
+        if self.happened(done).is_some() {
+            self.model.drop_name(file, parent, &name);
+        }
+    }
+
+    fn remove(&mut self) {
+        let folder = self.random.below(6) == 0;
+        let Some(file) = self.pick(folder) else { return };
+        // What has grown large stays most of the time.
+        let node = &self.model.nodes[&file];
+        if node.names.len() + node.streams.len() > 8 && self.random.below(20) > 0 {
+            return;
+        }
+        let inside = self.model.children.get(&file).is_some_and(|c| !c.is_empty());
+        let done = self.volume.remove(file, NOW);
+        if inside {
+            assert_eq!(done.unwrap_err().kind(), Kind::Conflict);
+        } else if self.happened(done).is_some() {
+            for (parent, name) in self.model.nodes[&file].names.clone() {
+                self.model.drop_name(file, parent, &name);
+            }
+        }
+    }
+
+    fn remove_tree(&mut self) {
+        let Some(folder) = self.pick(true) else { return };
+        // The large ones stay most of the time.
+        if self.model.children[&folder].len() > 40 && self.random.below(20) > 0 {
+            return;
+        }
+        let done = self.volume.remove_tree(folder, NOW);
+        if let Some(done) = self.happened(done) {
+            let expected = self.model.drop_tree(folder);
+            assert_eq!((done.files, done.folders, done.kept), expected);
+        }
+    }
+
+    fn rename(&mut self) {
+        let folders = self.random.below(3) == 0;
+        let Some(file) = self.pick(folders) else { return };
+        let (old_parent, old) = self.any_name(file);
+        let parent = if self.random.below(2) == 0 { old_parent } else { self.folder() };
+        let name = if self.random.below(4) == 0 { old.clone() } else { self.name() };
+        let stored = self.stored(file, old_parent, &old);
+        let twin = self.volume.names_of(file).unwrap().into_iter().find(|n| n.namespace == Namespace::Dos);
+        let below = folders && parent != old_parent && self.model.is_below(file, parent);
+        let there = self.volume.lookup(parent, &name).unwrap();
+        let done = self.volume.rename_to(file, &stored, parent, &name, NOW);
+        if (old_parent, &old) == (parent, &name) {
+            return done.unwrap();
+        }
+        if below {
+            return assert_eq!(done.unwrap_err().kind(), Kind::Conflict);
+        }
+        // Its own names that go are not in the way; whatever else is there is.
+        if there.is_some() && done.as_ref().is_err_and(|e| e.kind() == Kind::Conflict) {
+            return;
+        }
+        let own = there == Some(file) && (parent == old_parent || twin.is_some());
+        assert!(there.is_none() || own || done.is_err(), "a name was taken twice");
+        if self.happened(done).is_some() {
+            // Not first dropped: with the last name the model forgets the file.
+            self.model.add_name(file, parent, &name);
+            self.model.drop_name(file, old_parent, &old);
+        }
+    }
+
+    fn times(&mut self) {
+        let folders = self.random.below(4) == 0;
+        let Some(file) = self.pick(folders) else { return };
+        let mut times = [NOW; 4];
+        times.iter_mut().for_each(|t| t.0 += self.random.below(1 << 40));
+        let done = self.volume.set_times(file, times);
+        if self.happened(done).is_some() {
+            self.model.nodes.get_mut(&file).unwrap().times = (times[0], times[1]);
+        }
+    }
+
+    fn compare(&self, volume: &Volume) -> usize {
+        let (mut seen, mut records) = (0, 0);
+        for (&folder, children) in &self.model.children {
+            let mut left = children.clone();
+            for entry in volume.entries(folder).unwrap() {
+                if entry.namespace == Namespace::Dos {
+                    continue;
+                }
+                let shown = reseal_dtyp::utf16_lossy(&entry.name);
+                assert_eq!(left.remove(&entry.name), Some(entry.reference), "{shown} in folder {folder}");
+                let node = &self.model.nodes[&entry.reference];
+                if !node.is_folder {
+                    assert_eq!(entry.size, node.streams[&Units::new()].len() as u64, "{shown}");
+                    assert_eq!((entry.times[0], entry.times[1]), node.times, "{shown}");
+                }
+                seen += 1;
+            }
+            assert!(left.is_empty(), "folder {folder} has lost {} names", left.len());
+        }
+        assert_eq!(seen, self.model.nodes.values().map(|n| n.names.len()).sum::<usize>());
+        for (&file, node) in &self.model.nodes {
+            let stat = volume.stat(file).unwrap();
+            records = records.max(stat.records);
+            let names = stat.names.iter().filter(|n| n.namespace != Namespace::Dos).map(|n| (n.parent, n.name.clone()));
+            assert_eq!(names.collect::<BTreeSet<_>>(), node.names, "names of {file}");
+            assert_eq!(stat.is_directory, node.is_folder);
+            let streams: BTreeSet<_> = stat.streams.iter().map(|s| s.name.clone()).collect();
+            assert!(streams.iter().eq(node.streams.keys()), "streams of {file}");
+            for (name, data) in &node.streams {
+                assert!(volume.read(file, name).unwrap() == *data, "stream {name:?} of {file}");
+            }
+        }
+        records
+    }
+
+    /// The path from the root, where all names on the way are text.
+    fn path(&self, file: FileReference) -> Option<String> {
+        let mut out = String::new();
+        let mut current = file;
+        while current != self.model.top {
+            let (parent, name) = self.model.nodes[&current].names.first().unwrap();
+            out = format!("/{}{out}", text(name)?);
+            current = *parent;
+        }
+        Some(format!("/model{out}"))
+    }
+
+    /// What ntfs-3g lists and reads.
+    fn compare_with_others(&self) {
+        let file = rig::save(&self.disk);
+        for (&folder, children) in self.model.children.iter().filter(|(_, c)| !c.is_empty()).take(30) {
+            let Some(path) = self.path(folder) else { continue };
+            let Some(listed) = ntfsls(file.path(), &path) else { return };
+            let expected: BTreeSet<String> = children.keys().filter_map(|n| text(n)).collect();
+            assert!(expected.is_subset(&listed), "ntfsls {path}: {:?}", expected.difference(&listed));
+            // Names that are no text are shown in some other way.
+            let others: Vec<_> = listed.difference(&expected).collect();
+            assert_eq!(listed.len(), children.len(), "ntfsls {path}: {others:?}");
+        }
+        let step = self.model.nodes.len() / 60 + 1;
+        for (&reference, node) in self.model.nodes.iter().filter(|(_, n)| !n.is_folder).step_by(step) {
+            let Some(path) = self.path(reference) else { continue };
+            let Some(read) = rig::ntfscat(file.path(), &path) else { return };
+            assert!(read == node.streams[&Units::new()], "ntfscat reads something else from {path}");
+        }
+    }
 }
 
-fn play(seed: u64, steps: usize, mib: u64, options: &[&str]) {
-    (1..=rig::soak() as u64).for_each(|round| play_once(seed + 100 * round, steps, mib, options));
+fn ntfsls(image: &Path, folder: &str) -> Option<BTreeSet<String>> {
+    let (good, text) = rig::run("ntfsls", &["-f", "-p", folder, image.to_str().unwrap()])?;
+    assert!(good, "ntfsls {folder}: {text}");
+    Some(text.lines().filter(|l| !["", ".", ".."].contains(l)).map(str::to_string).collect())
 }
 
-fn play_once(seed: u64, steps: usize, mib: u64, options: &[&str]) {
+const STEPS: usize = 5000;
+const CHECK_EVERY: usize = 1000;
+const OTHERS_EVERY: usize = 20_000;
+
+/// `holes` makes the volume fragmented and nearly full before it starts.
+fn play(seed: u64, mib: u64, options: &[&str], holes: usize) {
+    play_with(seed, mib, options, holes, None);
+}
+
+/// `longest` content in bytes: short ones leave the clusters to folders and to `$MFT`, which goes on in further records then.
+fn play_with(seed: u64, mib: u64, options: &[&str], holes: usize, longest: Option<u64>) {
     let Some(disk) = rig::blank(mib, options) else { return };
-    let mut volume = rig::open(&disk);
-    let (mut random, mut model) = (Random::new(seed), Model::new());
-    for index in 0..steps {
-        step(&mut random, &mut volume, &mut model);
-        if index % 50 == 49 {
-            rig::assert_sound(&volume, &format!("seed {seed}, step {index}"));
+    let seed = seed + 100 * rig::soak() as u64;
+    let watched = Watched::new(&disk);
+    let mut volume = Volume::open(watched.clone()).unwrap();
+    let cluster = u64::from(volume.info().cluster_size);
+    if holes > 0 {
+        rig::fragment(&mut volume, holes, 0);
+    }
+    // What is there already lives outside of the model, which knows the folder only that it starts in.
+    let top = volume.create_dir(volume.root(), "model", Security::Inherit, NOW).unwrap();
+    let mut model = Model { top, nodes: BTreeMap::new(), children: BTreeMap::new(), refused: 0, records: 0 };
+    model.children.insert(top, BTreeMap::new());
+    let usual = if holes > 0 { 20 * cluster.max(20_000) } else { 200_000 };
+    let (most, longest) = longest.map_or((1500, usual), |longest| (4000, longest));
+    let mut play = Play { random: Random::new(seed), disk, watched, writes: 0, volume, model, most, longest };
+    for index in 0..STEPS * rig::soak() {
+        play.step();
+        let done = index + 1;
+        if done % CHECK_EVERY == 0 {
+            rig::assert_sound(&play.volume, &format!("seed {seed}, {done} operations"));
+            rig::witnesses(&play.disk);
+            play.model.records = play.model.records.max(play.compare(&play.volume));
+        }
+        if done % OTHERS_EVERY == 0 {
+            play.compare_with_others();
         }
     }
-    compare(&volume, &model);
-    rig::assert_sound(&volume, &format!("seed {seed}, end"));
-    drop(volume);
     // What another volume object reads from the medium is the same.
-    let volume = rig::open(&disk);
-    compare(&volume, &model);
-    rig::witnesses(&disk);
-    let file = rig::save(&disk);
-    for (path, data) in model.iter().filter_map(|(p, c)| c.as_ref().map(|c| (p, c))).take(20) {
-        if let Some(read) = rig::ntfscat(file.path(), path) {
-            assert!(read == *data, "ntfscat reads something else from {path}");
-        }
-    }
+    play.compare(&rig::open(&play.disk));
+    play.compare_with_others();
+    let (files, refused) = (play.model.nodes.len(), play.model.refused);
+    let records = play.model.records;
+    let table = play.volume.stat(FileReference::new(0, 1)).unwrap().records;
+    println!(
+        "{options:?}, {holes} holes, {} operations: {files} files in the end, up to {records} records, $MFT {table}, \
+         {refused} times no room",
+        STEPS * rig::soak()
+    );
 }
 
 #[test]
 fn clusters_of_4_kib() {
-    play(1, 400, 64, &[]);
-    play(2, 400, 64, &[]);
+    play(1, 64, &[], 0);
+}
+
+#[test]
+fn clusters_of_4_kib_nearly_full() {
+    play(2, 16, &[], 700);
+}
+
+#[test]
+fn short_files_in_single_clusters() {
+    play_with(11, 16, &[], 1200, Some(500));
 }
 
 #[test]
 fn clusters_of_512_bytes() {
-    play(3, 300, 64, &["-c", "512"]);
+    play(3, 64, &["-c", "512"], 0);
+}
+
+#[test]
+fn clusters_of_512_bytes_nearly_full() {
+    play(4, 16, &["-c", "512"], 3000);
 }
 
 #[test]
 fn clusters_of_2_kib() {
-    play(4, 300, 64, &["-c", "2048"]);
+    play(5, 64, &["-c", "2048"], 0);
 }
 
 #[test]
 fn clusters_of_64_kib() {
-    play(5, 300, 256, &["-c", "65536"]);
+    play(6, 256, &["-c", "65536"], 0);
 }
 
 #[test]
-fn sectors_of_4_kib() {
-    play(6, 300, 64, &["-s", "4096"]);
+fn clusters_of_64_kib_nearly_full() {
+    play(7, 128, &["-c", "65536"], 600);
+}
+
+#[test]
+fn records_of_4_kib() {
+    play(8, 64, &["-s", "4096"], 0);
+}
+
+#[test]
+fn records_of_4_kib_nearly_full() {
+    play(9, 32, &["-s", "4096"], 700);
+}
+
+#[test]
+fn records_of_4_kib_in_clusters_of_64_kib() {
+    play(10, 256, &["-s", "4096", "-c", "65536"], 0);
 }

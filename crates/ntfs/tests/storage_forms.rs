@@ -8,7 +8,7 @@ use reseal_disk::MemoryDisk;
 use reseal_dtyp::Kind;
 use reseal_ntfs::{FileReference, Security, Volume, Wof};
 use rig::raw::{Raw, set, u16_at, u32_at};
-use rig::spill::resident;
+use rig::spill::{reparse_entry, resident};
 use rig::{NOW, Random};
 use std::sync::Arc;
 
@@ -230,17 +230,6 @@ fn wof_files() {
     }
 }
 
-/// An entry of `$Reparse:$R`: tag and file, no data.
-fn reparse_entry(file: u64) -> Vec<u8> {
-    let mut out = vec![0; 0x20];
-    set(&mut out, 0, 2, 0x1c);
-    set(&mut out, 8, 2, 0x20);
-    set(&mut out, 10, 2, 12);
-    set(&mut out, 16, 4, 0x8000_0017);
-    set(&mut out, 20, 8, file);
-    out
-}
-
 #[test]
 fn keys_of_reparse_points_go_with_them() {
     for replace in [false, true] {
@@ -250,20 +239,7 @@ fn keys_of_reparse_points_go_with_them() {
             own = (file | u16_at(&raw.record(file), 0x10) << 48) as u64;
             // Another entry, for a file that exists and sorts before.
             other = 5 | 5 << 48;
-            let index = raw.by_name("$Reparse");
-            raw.edit_attributes(index, |all| {
-                let root = all.iter_mut().find(|a| u32_at(a, 0) == 0x90).unwrap();
-                let value = u16_at(root, 0x14);
-                root.truncate(value + 0x20);
-                [other, own].iter().for_each(|&f| root.extend(reparse_entry(f)));
-                root.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 2, 0, 0, 0]);
-                let used = (root.len() - value - 0x10) as u64;
-                set(root, value + 0x14, 4, used);
-                set(root, value + 0x18, 4, used);
-                set(root, 0x10, 4, used + 0x10);
-                let len = root.len() as u64;
-                set(root, 4, 4, len);
-            });
+            raw.fill_view("$Reparse", &[reparse_entry(0x8000_0017, other), reparse_entry(0x8000_0017, own)]);
         });
         let Some((mut volume, file)) = made else { return };
         rig::assert_sound(&volume, "with keys");

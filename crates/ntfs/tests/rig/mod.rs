@@ -5,13 +5,14 @@ pub mod image;
 pub mod raw;
 pub mod spill;
 
-use reseal_disk::{MemoryDisk, WriteAt};
-use reseal_dtyp::{FileTime, Finding, Level};
-use reseal_ntfs::Volume;
+use reseal_disk::{MemoryDisk, ReadAt, WriteAt};
+use reseal_dtyp::{FileTime, Finding, Level, Result};
+use reseal_ntfs::{Security, Volume};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A fixed time for all that the tests write.
 pub const NOW: FileTime = FileTime(133_500_000_000_000_000);
@@ -71,6 +72,13 @@ pub fn witnesses(disk: &MemoryDisk) {
     {
         let args: Vec<&str> = args.iter().copied().chain([path]).collect();
         if let Some((good, text)) = run(program, &args) {
+            // What keeps it from making the volume smaller is said when all has been checked, and is no fault of the volume.
+            let only_resizing = ["ERROR: Volume is full.", "ERROR: Highly fragmented $Bitmap isn't supported yet."];
+            if program == "ntfsresize" && only_resizing.iter().any(|t| text.contains(t)) {
+                assert!(text.contains("Accounting clusters"), "{text}");
+                assert!(!text.contains("ccounting failed") && !text.contains("Corrupt"), "{text}");
+                continue;
+            }
             assert!(good, "{program}: {text}");
             assert!(!text.contains("Corrupt") && !text.contains("ERROR"), "{program}: {text}");
         }
@@ -91,10 +99,61 @@ pub fn ntfscat(image: &Path, file: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// Leaves `holes` free places of one cluster (two of 512 bytes), none beside another, and nothing else: files of that size in folder `holes`, every
+/// other one removed, and a file `filler` over all other free clusters but `spare` ones. Returns the bytes of a place.
+pub fn fragment(volume: &mut Volume, holes: usize, spare: u64) -> usize {
+    let cluster = volume.info().cluster_size as usize;
+    // Less would lie in the file record, which has 4 KiB on disks with such sectors.
+    let unit = cluster.max(1024);
+    let root = volume.root();
+    let folder = volume.create_dir(root, "holes", Security::Inherit, NOW).unwrap();
+    let security = Security::SameAs(folder);
+    let files: Vec<_> = (0..2 * holes)
+        .map(|i| volume.create_file(folder, &format!("H{i}"), &vec![0x5a; unit], security, NOW).unwrap())
+        .collect();
+    let left = volume.free_clusters().unwrap().saturating_sub(spare + 16);
+    volume.create_file(root, "filler", &vec![1; left as usize * cluster], Security::Inherit, NOW).unwrap();
+    files.iter().step_by(2).for_each(|&file| volume.remove(file, NOW).unwrap());
+    unit
+}
+
 /// Opens a volume in memory.
 pub fn open(disk: &Arc<MemoryDisk>) -> Volume {
     let storage: Arc<dyn WriteAt> = disk.clone();
     Volume::open(storage).unwrap()
+}
+
+/// A disk that counts how often it is written to.
+pub struct Watched {
+    disk: Arc<MemoryDisk>,
+    writes: AtomicUsize,
+}
+
+impl Watched {
+    pub fn new(disk: &Arc<MemoryDisk>) -> Arc<Watched> {
+        Arc::new(Watched { disk: disk.clone(), writes: AtomicUsize::new(0) })
+    }
+
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
+impl ReadAt for Watched {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.disk.read_at(offset, buf)
+    }
+}
+
+impl WriteAt for Watched {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.disk.write_at(offset, data)
+    }
 }
 
 /// Findings that are more than notes.

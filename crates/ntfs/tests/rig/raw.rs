@@ -89,7 +89,7 @@ impl Raw {
     pub fn put_record(&mut self, index: usize, record: Vec<u8>, mirror: bool) {
         let (at, fixed) = (self.record_place(index), self.fix(record));
         self.bytes[at..at + fixed.len()].copy_from_slice(&fixed);
-        if index < 4 && mirror {
+        if index < (self.cluster / self.record_size).max(4) && mirror {
             let at = self.mirror * self.cluster + index * self.record_size;
             self.bytes[at..at + fixed.len()].copy_from_slice(&fixed);
         }

@@ -1,5 +1,5 @@
 //! Moves attributes of a file into extension records, as Windows does when a record is full: for volumes with attribute
-//! lists, which the crate reads and keeps up but never makes.
+//! lists that are not of the crate's own making.
 
 use super::raw::{Raw, set, u16_at, u32_at, u64_at};
 
@@ -184,4 +184,77 @@ fn clusters_list(len: usize, lcn: usize, cluster: usize, id: usize) -> Vec<u8> {
     set(&mut head, 0x30, 8, len as u64);
     set(&mut head, 0x38, 8, len as u64);
     extent(&head, &[(0, Some(lcn), 1)], id as u16)
+}
+
+/// An entry of `$Reparse:$R`: tag and file, no data.
+pub fn reparse_entry(tag: u64, file: u64) -> Vec<u8> {
+    let mut out = vec![0; 0x20];
+    set(&mut out, 0, 2, 0x1c);
+    set(&mut out, 8, 2, 0x20);
+    set(&mut out, 10, 2, 12);
+    set(&mut out, 16, 4, tag);
+    set(&mut out, 20, 8, file);
+    out
+}
+
+/// An entry of `$ObjId:$O`: the id, and behind it the file and three ids of its birth.
+pub fn object_entry(id: &[u8; 16], file: u64) -> Vec<u8> {
+    let mut out = vec![0; 0x58];
+    set(&mut out, 0, 2, 0x20);
+    set(&mut out, 2, 2, 0x38);
+    set(&mut out, 8, 2, 0x58);
+    set(&mut out, 10, 2, 16);
+    out[0x10..0x20].copy_from_slice(id);
+    set(&mut out, 0x20, 8, file);
+    out
+}
+
+impl Raw {
+    /// Puts an attribute at its place by type.
+    pub fn add_attribute(&mut self, file: usize, attribute: Vec<u8>) {
+        self.edit_attributes(file, |all| {
+            all.push(attribute);
+            all.sort_by_key(|a| u32_at(a, 0));
+        });
+    }
+
+    /// Gives a view index that lies in its record these entries, which must be in order.
+    pub fn fill_view(&mut self, name: &str, entries: &[Vec<u8>]) {
+        let index = self.by_name(name);
+        self.edit_attributes(index, |all| {
+            let root = all.iter_mut().find(|a| u32_at(a, 0) == 0x90).unwrap();
+            let value = u16_at(root, 0x14);
+            root.truncate(value + 0x20);
+            entries.iter().for_each(|e| root.extend_from_slice(e));
+            root.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 2, 0, 0, 0]);
+            let used = (root.len() - value - 0x10) as u64;
+            set(root, value + 0x14, 4, used);
+            set(root, value + 0x18, 4, used);
+            set(root, 0x10, 4, used + 0x10);
+            let len = root.len() as u64;
+            set(root, 4, 4, len);
+        });
+    }
+
+    /// Moves each cluster of an attribute to a free one by itself: from cluster `first` on, every other one.
+    pub fn scatter(&mut self, file: usize, kind: usize, first: usize) {
+        let old: Vec<usize> =
+            self.runs_of(file, kind, "").iter().flat_map(|r| (0..r.2).map(|i| r.1.unwrap() + i)).collect();
+        let new: Vec<usize> = (0..old.len()).map(|i| first + 2 * i).collect();
+        new.iter().for_each(|&lcn| self.mark(6, 0x80, lcn));
+        let bits = self.runs_of(6, 0x80, "");
+        for lcn in &old {
+            let at = self.place(&bits, lcn / 8);
+            self.bytes[at] &= !(1 << (lcn % 8));
+        }
+        let size = self.cluster;
+        for (from, to) in old.iter().zip(&new) {
+            self.bytes.copy_within(from * size..(from + 1) * size, to * size);
+        }
+        let runs: Vec<_> = new.iter().enumerate().map(|(i, &lcn)| (i, Some(lcn), 1)).collect();
+        self.edit_attributes(file, |all| {
+            let at = all.iter_mut().find(|a| u32_at(a, 0) == kind && a[9] == 0).unwrap();
+            *at = extent(at, &runs, u16_at(at, 0xe) as u16);
+        });
+    }
 }
