@@ -95,7 +95,7 @@ impl Overlay {
         let mut page = vec![0; PAGE].into_boxed_slice();
         if data.len() < PAGE {
             match state.pages.get(&index) {
-                Some(page_now) => state.load(page_now, &mut page)?,
+                Some(page_now) => state.load(page_now, 0, &mut page)?,
                 None => self.host.read(index * PAGE as u64, &mut page)?,
             }
         }
@@ -105,13 +105,14 @@ impl Overlay {
 }
 
 impl State {
-    fn load(&self, page: &Page, out: &mut [u8]) -> Result<()> {
+    /// Part of a page, from a byte of it on.
+    fn load(&self, page: &Page, from: usize, out: &mut [u8]) -> Result<()> {
         match page {
-            Page::Memory(bytes) => out.copy_from_slice(bytes),
+            Page::Memory(bytes) => out.copy_from_slice(&bytes[from..from + out.len()]),
             Page::Zero => out.fill(0),
             Page::Spilled(slot) => {
                 let spill = self.spill.as_ref().expect("a spilled page has a spill file");
-                read_exact_at(&spill.file, slot * PAGE as u64, out)
+                read_exact_at(&spill.file, slot * PAGE as u64 + from as u64, out)
                     .map_err(|e| Error::io("cannot read the temporary file of changes", e))?;
             }
         }
@@ -168,18 +169,23 @@ impl ReadAt for Overlay {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let state = self.read();
         checked_range(offset, buf.len(), state.len)?;
-        self.host.read(offset, buf)?;
         if buf.is_empty() || state.pages.is_empty() {
-            return Ok(());
+            return self.host.read(offset, buf);
         }
         let end = offset + buf.len() as u64;
-        let mut scratch = vec![0; PAGE];
+        // What lies in one page, as most metadata does, is read from one place only.
+        if offset / PAGE as u64 == (end - 1) / PAGE as u64 {
+            return match state.pages.get(&(offset / PAGE as u64)) {
+                Some(page) => state.load(page, (offset % PAGE as u64) as usize, buf),
+                None => self.host.read(offset, buf),
+            };
+        }
+        self.host.read(offset, buf)?;
         for (index, page) in state.pages.range(offset / PAGE as u64..end.div_ceil(PAGE as u64)) {
             let page_start = index * PAGE as u64;
             let (from, to) = (offset.max(page_start), end.min(page_start + PAGE as u64));
-            state.load(page, &mut scratch)?;
-            let part = &scratch[(from - page_start) as usize..(to - page_start) as usize];
-            buf[(from - offset) as usize..(to - offset) as usize].copy_from_slice(part);
+            let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
+            state.load(page, (from - page_start) as usize, part)?;
         }
         Ok(())
     }
