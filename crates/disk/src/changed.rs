@@ -1,12 +1,10 @@
 //! Where the overlay differs from the image file, said in bytes of the virtual disk.
 
 use crate::disk::Disk;
+use crate::journal::SECTOR;
 use crate::overlay::PAGE;
 use reseal_dtyp::{Error, Kind, Result};
 use std::ops::Range;
-
-/// Granularity of what is compared: the smallest sector.
-const SECTOR: usize = 512;
 
 impl Disk {
     /// The ranges of the virtual disk that differ from the image file, in whole sectors, ascending.
@@ -22,11 +20,11 @@ impl Disk {
         let layout = self.layout();
         for index in self.overlay.dirty_pages() {
             let (now, before) = self.overlay.page_pair(index)?;
-            for (i, (now, before)) in now.chunks(SECTOR).zip(before.chunks(SECTOR)).enumerate() {
+            for (i, (now, before)) in now.chunks(SECTOR as usize).zip(before.chunks(SECTOR as usize)).enumerate() {
                 if now == before {
                     continue;
                 }
-                let at = index * PAGE as u64 + (i * SECTOR) as u64;
+                let at = index * PAGE as u64 + i as u64 * SECTOR;
                 match layout.place_of(at) {
                     Place::Disk(offset) => add(offset..offset + now.len() as u64),
                     Place::Structure => {}

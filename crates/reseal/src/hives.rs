@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Log suffixes of a hive: the old single log and the two of Windows Vista and later.
-const LOG_SUFFIXES: [&str; 3] = [".LOG", ".LOG1", ".LOG2"];
+pub(crate) const LOG_SUFFIXES: [&str; 3] = [".LOG", ".LOG1", ".LOG2"];
 
 /// A hive file with its logs.
 #[derive(Debug)]

@@ -2,11 +2,16 @@
 //!
 //! What may change is derived from the changes of the plan and from the volume as it was and as it will be, both read by the
 //! reader. The writer has no say: a write that it makes to another place stops the run before the image is touched.
+//!
+//! `$MFTMirr`, `$Bitmap` and `$Secure` may change with every plan: what stands in them is compared with the records, the
+//! runs and the hashes by the volume's check, which comes before.
 
 use crate::change::{Change, Target};
 use crate::error::{Error, Kind, Result, Within};
+use crate::hives::LOG_SUFFIXES;
 use crate::image::Image;
 use reseal_disk::Partition;
+use reseal_disk::journal::SECTOR;
 use reseal_ntfs::{ByteOwner, FileReference, Volume};
 use reseal_sid::SidMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,10 +25,6 @@ const MFT: u64 = 0;
 const MFT_MIRROR: u64 = 1;
 const CLUSTER_BITMAP: u64 = 6;
 const SECURE: u64 = 9;
-/// Suffixes of the logs of a hive.
-const LOGS: [&str; 4] = ["", ".LOG", ".LOG1", ".LOG2"];
-/// Granularity of the comparison.
-const SECTOR: u64 = 512;
 
 /// What a plan changes, for the guard.
 #[derive(Debug)]
@@ -178,7 +179,10 @@ fn named(
 /// Every path that the plan names, as it was and as it will be.
 fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
-    let mut hive = |path: &str| out.extend(LOGS.iter().map(|log| format!("{path}{log}")));
+    let mut hive = |path: &str| {
+        out.insert(path.to_owned());
+        out.extend(LOG_SUFFIXES.iter().map(|log| format!("{path}{log}")));
+    };
     for path in planned.hives {
         hive(path);
     }

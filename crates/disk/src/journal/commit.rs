@@ -1,6 +1,6 @@
 //! Making the journal, and the commit itself.
 
-use super::format::{HEADER, Header, MAX_MARKS, MAX_RECORD, RECORD, Record, digest, trailer};
+use super::format::{Header, MAX_MARKS, MAX_RECORD, Record, digest, trailer};
 use super::reader::{Journal, witness};
 use super::roll::{Direction, read_padded, roll};
 use super::{Media, Name, SECTOR};
@@ -154,7 +154,6 @@ fn withdraw(media: &mut dyn Media, error: Error) -> Error {
 struct Writer<'m> {
     media: &'m mut dyn Media,
     len_before: u64,
-    keep_undo: bool,
     hash: Sha256,
     record: Record,
     extents: Vec<(u64, u64)>,
@@ -166,7 +165,6 @@ impl<'m> Writer<'m> {
         Writer {
             media,
             len_before,
-            keep_undo,
             hash: Sha256::new(),
             record: Record { offset: 0, digests: Vec::new(), after: Vec::new(), before: keep_undo.then(Vec::new) },
             extents: Vec::new(),
@@ -210,7 +208,9 @@ impl<'m> Writer<'m> {
         self.append(&bytes)?;
         self.record.digests.clear();
         self.record.after.clear();
-        self.record.before = self.keep_undo.then(Vec::new);
+        if let Some(before) = &mut self.record.before {
+            before.clear();
+        }
         Ok(())
     }
 
@@ -223,5 +223,3 @@ impl<'m> Writer<'m> {
         Ok(self.written)
     }
 }
-
-const _: () = assert!(HEADER == 32 && RECORD == 16);

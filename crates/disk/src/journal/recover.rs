@@ -1,7 +1,7 @@
 //! After a crash: the interrupted commit is finished, or what was never decided is thrown away.
 
 use super::reader::Journal;
-use super::roll::{Direction, State, roll, state};
+use super::roll::{Direction, is_new, roll};
 use super::{Media, Name};
 use reseal_dtyp::{Error, Kind, Result};
 
@@ -23,12 +23,12 @@ pub enum Recovered {
 pub fn recover(media: &mut dyn Media) -> Result<Recovered> {
     if media.exists(Name::Rollback)? {
         let journal = Journal::open(media, Name::Rollback)?;
-        state(media, &journal)?;
+        is_new(media, &journal)?;
         return take_back(media, &journal);
     }
     if media.exists(Name::Journal)? {
         let journal = Journal::open(media, Name::Journal)?;
-        state(media, &journal)?;
+        is_new(media, &journal)?;
         roll(media, &journal, Direction::Forward)?;
         // Whoever asked for an undo still gets it.
         if journal.header.has_before {
@@ -63,7 +63,7 @@ pub fn undo(media: &mut dyn Media) -> Result<Recovered> {
     if !journal.header.has_before {
         return Err(Error::damaged("journal", "flags", 8, "the undo file does not hold what stood there before"));
     }
-    if state(media, &journal)? != State::After {
+    if !is_new(media, &journal)? {
         return Err(Error::new(Kind::Conflict, "the image is not as the commit left it: it was changed since"));
     }
     media.rename(Name::Undo, Name::Rollback)?;

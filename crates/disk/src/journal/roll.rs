@@ -12,17 +12,9 @@ pub(super) enum Direction {
     Back,
 }
 
-/// How far an image is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Before,
-    After,
-    Between,
-}
-
-/// Compares every sector of the journal with the image. `Conflict`, with the first place, when one is neither as it was nor
-/// as it will be: the image went on to live.
-pub(super) fn state(media: &dyn Media, journal: &Journal) -> Result<State> {
+/// Compares every sector of the journal with the image; whether all are as they will be. `Conflict`, with the first place,
+/// when one is neither that nor as it was: the image went on to live.
+pub(super) fn is_new(media: &dyn Media, journal: &Journal) -> Result<bool> {
     let len = media.image_len()?;
     let header = &journal.header;
     if len != header.len_before && len != header.len_after {
@@ -35,7 +27,7 @@ pub(super) fn state(media: &dyn Media, journal: &Journal) -> Result<State> {
     if witness(media, header.len_before, &ranges)? != journal.witness {
         return Err(foreign("its first and last 64 KiB are not those of the image that was to be written".into()));
     }
-    let (mut before, mut after) = (len == header.len_before, len == header.len_after);
+    let mut all_new = len == header.len_after;
     for &extent in &journal.extents {
         let record = journal.record(media, extent)?;
         let now = read_padded(media, extent.offset, extent.len, len)?;
@@ -44,21 +36,14 @@ pub(super) fn state(media: &dyn Media, journal: &Journal) -> Result<State> {
             let mark = header.marks.iter().find(|mark| **mark / SECTOR * SECTOR == offset);
             let sector =
                 mark.map_or_else(|| sector.to_vec(), |mark| unmarked(sector, wanted, (mark % SECTOR) as usize));
-            let (old, new) = (digest(&sector) == record.digests[i], sector == wanted);
-            if !old && !new {
+            let new = sector == wanted;
+            if !new && digest(&sector) != record.digests[i] {
                 return Err(foreign(format!("the sector at {offset:#x} is neither as it was nor as it will be")));
             }
-            before &= old;
-            after &= new;
+            all_new &= new;
         }
     }
-    Ok(if after {
-        State::After
-    } else if before {
-        State::Before
-    } else {
-        State::Between
-    })
+    Ok(all_new)
 }
 
 fn foreign(detail: String) -> Error {
