@@ -42,12 +42,10 @@ fn steps(reseal: &Path) -> Result<String> {
         let word = |key: &str| step[key].as_str().unwrap_or_default().to_owned();
         out += &format!("\n## {} — {}\n\n{}\n\n", word("id"), word("title"), word("about"));
         let mirrors: Vec<&str> = step["mirrors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        out += &format!(
-            "- phase: {}\n- evidence: {}\n- Sysprep's part: {}\n",
-            word("phase"),
-            word("evidence"),
-            mirrors.join(", ")
-        );
+        out += &format!("- phase: {}\n- evidence: {}\n", word("phase"), word("evidence"));
+        if !mirrors.is_empty() {
+            out += &format!("- Sysprep's part: {}\n", mirrors.join(", "));
+        }
         if !word("unproven").is_empty() {
             out += &format!("- unproven without a real Windows: {}\n", word("unproven"));
         }

@@ -112,6 +112,9 @@ pub(crate) struct Generalize {
     /// Steps, such as machine-sid,setup-state or default,-event-logs. See `reseal steps`.
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub(crate) steps: Option<String>,
+    /// Mark the volume dirty, so that Windows runs chkdsk on it at its first start.
+    #[arg(long)]
+    pub(crate) schedule_chkdsk: bool,
     /// Go on although this guard refuses; repeatable.
     #[arg(long, value_name = "GUARD", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,

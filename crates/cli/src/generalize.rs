@@ -77,6 +77,7 @@ fn options(args: &Generalize) -> Result<Options> {
         computer_name: args.computer_name.clone(),
         unattend: unattend.transpose()?,
         steps: args.steps.as_deref().map_or(Ok(StepSelection::default()), StepSelection::parse)?,
+        schedule_chkdsk: args.schedule_chkdsk,
         allow: args.allow.clone(),
         strict: args.strict,
         installation: args.installation,

@@ -3,7 +3,7 @@
 use crate::args::{Fs, Hive, HiveTarget, Inspect, Recover, Steps, Verify};
 use crate::{Exit, render};
 use anyhow::Result;
-use reseal::{FsEntry, HiveAccess, Image, KeyListing, Recovery};
+use reseal::{CheckObserver, CheckStage, FsEntry, HiveAccess, Image, KeyListing, Recovery, ShownFinding};
 
 pub(crate) fn inspect(args: &Inspect) -> Result<Exit> {
     let inspection = reseal::inspect(&Image::open(&args.image)?)?;
@@ -67,7 +67,8 @@ pub(crate) fn steps(args: &Steps) -> Result<Exit> {
     for spec in chosen {
         render::out(&format!("{:16} {:10} {}\n", spec.id, spec.evidence.name(), spec.title));
         if args.id.is_some() {
-            let mut text = format!("\n{}\n\nmirrors: {}\n", spec.about, spec.mirrors.join(", "));
+            let mut text = format!("\n{}\n\n", spec.about);
+            spec.mirrors.iter().for_each(|part| text += &format!("mirrors: {part}\n"));
             spec.writes.iter().for_each(|scope| text += &format!("writes:  {scope}\n"));
             if !spec.unproven.is_empty() {
                 text += &format!("unproven: {}\n", spec.unproven);
@@ -120,20 +121,72 @@ pub(crate) fn hive(command: Hive) -> Result<Exit> {
             access.remove(&key, name.as_deref())?;
             access.save(&output)?;
         }
-        Hive::Check { target, json } => return report(&open(&target)?.check(), false, json),
+        Hive::Check { target, json } => {
+            let findings = open(&target)?.check();
+            let tally = Tally::of(&findings, false);
+            if json {
+                render::json(&serde_json::json!({ "schema": "reseal.hive-check/1", "findings": findings }))?;
+            } else {
+                render::out(&(render::findings(&findings) + &tally.line()));
+            }
+            return Ok(tally.exit());
+        }
     }
     Ok(Exit::Done)
 }
 
-fn report(findings: &[reseal::ShownFinding], strict: bool, json: bool) -> Result<Exit> {
-    let count = findings.iter().filter(|f| strict || f.level != "note").count();
-    if json {
-        render::json(&serde_json::json!({ "schema": "reseal.check/1", "findings": findings }))?;
-    } else {
-        render::out(&render::findings(findings));
-        render::out(&format!("{} findings, {} of them count\n", findings.len(), count));
+/// How many findings there are, and how many of them count.
+#[derive(Default)]
+struct Tally {
+    all: usize,
+    counted: usize,
+}
+
+impl Tally {
+    fn of<'a>(findings: impl IntoIterator<Item = &'a ShownFinding>, strict: bool) -> Tally {
+        findings.into_iter().fold(Tally::default(), |t, f| Tally {
+            all: t.all + 1,
+            counted: t.counted + usize::from(strict || f.level != "note"),
+        })
     }
-    Ok(if count > 0 { Exit::Found } else { Exit::Done })
+
+    fn line(&self) -> String {
+        format!("{} findings, {} of them count\n", self.all, self.counted)
+    }
+
+    fn exit(&self) -> Exit {
+        if self.counted > 0 { Exit::Found } else { Exit::Done }
+    }
+}
+
+/// Shows each stage as it ends.
+struct ShowStages;
+
+impl CheckObserver for ShowStages {
+    fn volume(&mut self, volume: &str) {
+        render::out(&format!("{volume}:\n"));
+    }
+
+    fn stage(&mut self, stage: &CheckStage) {
+        render::out(&render::check_stage(stage));
+    }
+}
+
+/// Shows nothing: the document comes in the end.
+struct Quiet;
+
+impl CheckObserver for Quiet {}
+
+fn fs_check(image: &str, strict: bool, json: bool) -> Result<Exit> {
+    let observer: &mut dyn CheckObserver = if json { &mut Quiet } else { &mut ShowStages };
+    let volumes = reseal::fs_check(&Image::open(image)?, observer)?;
+    let tally = Tally::of(volumes.iter().flat_map(|v| &v.stages).flat_map(|s| &s.findings), strict);
+    if json {
+        render::json(&serde_json::json!({ "schema": "reseal.fs-check/1", "volumes": volumes }))?;
+    } else {
+        render::out(&tally.line());
+    }
+    Ok(tally.exit())
 }
 
 fn entry_line(entry: &FsEntry) -> String {
@@ -163,7 +216,7 @@ pub(crate) fn fs(command: Fs) -> Result<Exit> {
             reseal::fs_read(&image, &path, &mut stdout)?;
         }
         Fs::Acl { image, path } => render::out(&format!("{}\n", reseal::fs_acl(&Image::open(&image)?, &path)?)),
-        Fs::Check { image, strict, json } => return report(&reseal::fs_check(&Image::open(&image)?)?, strict, json),
+        Fs::Check { image, strict, json } => return fs_check(&image, strict, json),
     }
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! Text for people.
 
 use crate::Exit;
-use reseal::{Inspection, Kind, Plan, Refusal, Report, ShownFinding};
+use reseal::{CheckStage, Inspection, Kind, Plan, Refusal, Report, ShownFinding};
 use std::io::Write;
 
 /// Prints to stdout; a closed pipe ends the output and not the program.
@@ -62,7 +62,21 @@ fn refusals(list: &[Refusal]) {
 }
 
 pub(crate) fn findings(list: &[ShownFinding]) -> String {
-    list.iter().map(|f| format!("  {}: {}: {} [{}]\n", f.level, f.place, f.detail, f.id)).collect()
+    list.iter().map(|f| format!("  {}\n", finding(f))).collect()
+}
+
+/// One stage of `fs check`, a finding per line.
+pub(crate) fn check_stage(stage: &CheckStage) -> String {
+    let count = match stage.findings.len() {
+        0 => "no findings".to_owned(),
+        n => format!("{n} findings"),
+    };
+    let head = format!("  stage {} of 3, {}: {} {}, {count}\n", stage.stage, stage.title, stage.examined, stage.unit);
+    stage.findings.iter().fold(head, |text, f| text + &format!("    {}\n", finding(f)))
+}
+
+fn finding(f: &ShownFinding) -> String {
+    format!("{}: {}: {} [{}]", f.level, f.place, f.detail, f.id)
 }
 
 fn or_dash(text: Option<&str>) -> &str {

@@ -170,9 +170,9 @@ fn one_json_document_with_a_schema() {
         (&["steps", "--json"], 0, "reseal.steps/1"),
         (&["steps", "machine-sid", "--json"], 0, "reseal.steps/1"),
         (&["fs", "ls", &gold, "--json"], 0, "reseal.fs/1"),
-        (&["fs", "check", &gold, "--json"], 0, "reseal.check/1"),
+        (&["fs", "check", &gold, "--json"], 0, "reseal.fs-check/1"),
         (&["hive", "ls", &gold, "--hive", "SAM", "--json"], 0, "reseal.hive/1"),
-        (&["hive", "check", &gold, "--hive", "SAM", "--json"], 0, "reseal.check/1"),
+        (&["hive", "check", &gold, "--hive", "SAM", "--json"], 0, "reseal.hive-check/1"),
         (&["hive", "get", &gold, "--hive", "SYSTEM", "Select", "Current", "--json"], 0, "reseal.value/1"),
     ];
     for (line, code, schema) in lines {

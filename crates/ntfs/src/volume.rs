@@ -10,6 +10,7 @@ use crate::reference::{FileReference, system};
 use crate::store::{Store, Touched};
 use crate::stream::{Clusters, Stream};
 use crate::upcase::{self, UpCase};
+use crate::volume_flags::VolumeFlags;
 use reseal_disk::WriteAt;
 use reseal_dtyp::{Error, Result, View};
 use std::sync::Arc;
@@ -30,14 +31,14 @@ pub struct Volume {
     pub(crate) allocator: Option<crate::allocate::Allocator>,
     /// Records with a security descriptor of their own, once a pass over all records has seen them. No operation adds one.
     pub(crate) own_descriptors: std::sync::OnceLock<Vec<u64>>,
-    facts: VolumeFacts,
+    pub(crate) facts: VolumeFacts,
 }
 
 #[derive(Debug, Clone)]
-struct VolumeFacts {
+pub(crate) struct VolumeFacts {
     label: String,
     version: (u8, u8),
-    flags: u16,
+    pub(crate) flags: VolumeFlags,
     log_state: LogState,
 }
 
@@ -66,23 +67,6 @@ pub struct VolumeInfo {
     pub records: u64,
 }
 
-/// The flags of `$VOLUME_INFORMATION`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VolumeFlags(pub u16);
-
-impl VolumeFlags {
-    /// The volume must be checked before it is used.
-    pub fn is_dirty(self) -> bool {
-        self.0 & 1 != 0
-    }
-
-    /// Windows has work to finish at the next mount: resize the log (2), upgrade (4), delete the change journal (0x10), or a
-    /// running chkdsk (0x4000).
-    pub fn has_pending_work(self) -> bool {
-        self.0 & (2 | 4 | 0x10 | 0x4000) != 0
-    }
-}
-
 impl Volume {
     /// Opens the volume that fills `storage`: reads the boot sector, finds `$MFT` (through its attribute list too), compares
     /// `$MFTMirr`, loads `$UpCase` and the state of the volume. Nothing is written.
@@ -106,7 +90,12 @@ impl Volume {
             mirror_fault: None,
             allocator: None,
             own_descriptors: std::sync::OnceLock::new(),
-            facts: VolumeFacts { label: String::new(), version: (0, 0), flags: 0, log_state: LogState::Damaged },
+            facts: VolumeFacts {
+                label: String::new(),
+                version: (0, 0),
+                flags: VolumeFlags(0),
+                log_state: LogState::Damaged,
+            },
         };
         volume.find_mft()?;
         match volume.system_stream(system::MFT_MIRROR, kind::DATA, &[])? {
@@ -246,7 +235,7 @@ impl Volume {
         Ok(VolumeFacts {
             label: reseal_dtyp::utf16_lossy(&reseal_dtyp::from_utf16le(label)),
             version: (view.u8(8, "MajorVersion")?, view.u8(9, "MinorVersion")?),
-            flags: view.u16(0xa, "Flags")?,
+            flags: VolumeFlags(view.u16(0xa, "Flags")?),
             log_state,
         })
     }
@@ -270,7 +259,7 @@ impl Volume {
         VolumeInfo {
             label: self.facts.label.clone(),
             version: self.facts.version,
-            flags: VolumeFlags(self.facts.flags),
+            flags: self.facts.flags,
             log_state: self.facts.log_state,
             sector_size: self.geometry.sector_size,
             cluster_size: self.geometry.cluster_size,

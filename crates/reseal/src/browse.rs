@@ -137,21 +137,6 @@ pub fn fs_acl(image: &Image, path: &str) -> Result<String> {
     run().within(path).map_err(|e| e.subject(image.path().display().to_string()))
 }
 
-/// Every check of every selected NTFS volume.
-pub fn fs_check(image: &Image) -> Result<Vec<ShownFinding>> {
-    let run = || -> Result<Vec<ShownFinding>> {
-        let mut out = Vec::new();
-        for partition in image.partitions() {
-            if image.probe(partition)? == Probe::Ntfs {
-                let findings = image.volume(partition)?.check().within(Image::place(partition))?;
-                out.extend(findings.into_iter().map(ShownFinding::from));
-            }
-        }
-        Ok(out)
-    };
-    run().within(image.path().display())
-}
-
 /// A key with its values and the names of its subkeys.
 #[derive(Debug, Clone, Serialize)]
 pub struct KeyListing {

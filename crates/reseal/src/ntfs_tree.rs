@@ -178,6 +178,10 @@ impl Tree for NtfsTree {
         Ok(DescriptorCounts { unique: done.descriptors + done.own_descriptors, changed, sids: done.sids })
     }
 
+    fn schedule_check(&mut self) -> Result<bool> {
+        self.volume.schedule_check()
+    }
+
     fn check(&self) -> Result<Vec<Finding>> {
         self.volume.check()
     }

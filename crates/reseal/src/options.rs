@@ -77,6 +77,8 @@ pub struct Options {
     pub unattend: Option<Vec<u8>>,
     /// Steps.
     pub steps: StepSelection,
+    /// Have Windows check the volume at its next start.
+    pub schedule_chkdsk: bool,
     /// Guards that the user allows.
     pub allow: Vec<String>,
     /// Notes count, too.

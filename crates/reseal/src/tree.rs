@@ -117,6 +117,8 @@ pub trait Tree: Send + Sync {
     fn set_descriptor(&mut self, node: NodeId, descriptor: &[u8]) -> Result<()>;
     /// Replaces machine SIDs in every descriptor of the tree.
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts>;
+    /// Has Windows check the volume at its next start; `false` when it will anyway.
+    fn schedule_check(&mut self) -> Result<bool>;
 
     /// Every check there is.
     fn check(&self) -> Result<Vec<Finding>>;

@@ -16,6 +16,9 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+/// The state that sealing leaves.
+const SEALED: &str = "sealed to OOBE";
+
 /// What was verified.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verification {
@@ -143,6 +146,9 @@ pub fn verify(image: &Image, needles: &[String]) -> Result<Verification> {
             let tree = NtfsTree { volume: image.volume(partition)? };
             let mut findings = tree.check().within(&place)?;
             findings.extend(installation(&tree, &mut out.states).within(&place)?);
+            if out.states.last().is_some_and(|state| state == SEALED) {
+                findings.iter_mut().filter(|f| f.id == "volume-dirty").for_each(|f| scheduled_check(&tree, f));
+            }
             out.findings.extend(findings.into_iter().map(ShownFinding::from));
             if !needles.is_empty() {
                 traces(&tree, &search, &mut out).within(&place)?;
@@ -154,6 +160,15 @@ pub fn verify(image: &Image, needles: &[String]) -> Result<Verification> {
     out.findings.sort();
     out.findings.dedup();
     Ok(out)
+}
+
+/// A sealed volume that is marked dirty and has no other work to do shall be checked by Windows: `--schedule-chkdsk`.
+fn scheduled_check(tree: &NtfsTree, finding: &mut Finding) {
+    let info = tree.volume.info();
+    if info.log_state.is_settled() && !info.flags.has_pending_work() {
+        finding.level = Level::Note;
+        finding.detail = "marked dirty: Windows will check the volume at its first start".to_owned();
+    }
 }
 
 /// Hives and invariants of the installation on a volume, when there is one.
@@ -184,7 +199,7 @@ fn installation(tree: &NtfsTree, states: &mut Vec<String>) -> Result<Vec<Finding
     );
     let facts = Facts::read(&hives)?;
     let state = if facts.setup.is_sealed() {
-        "sealed to OOBE".to_owned()
+        SEALED.to_owned()
     } else {
         facts.setup.image_state.unwrap_or_else(|| "unknown".to_owned())
     };

@@ -14,6 +14,7 @@ use crate::bits;
 use crate::geometry::Geometry;
 use crate::record::FileRecord;
 use crate::volume::Volume;
+use record_rules::DANGLING_ID;
 use reseal_dtyp::{Error, Finding, Level, Result};
 use survey::Survey;
 
@@ -59,9 +60,16 @@ impl Findings {
         self.list.extend(other.list.into_iter().take(room));
     }
 
+    /// Takes out the findings of one rule.
+    fn take(&mut self, id: &'static str) -> Findings {
+        let (taken, list) = std::mem::take(&mut self.list).into_iter().partition(|f| f.id == id);
+        self.list = list;
+        Findings { list: taken, dropped: 0 }
+    }
+
     /// Worst first, then by rule and place; many of one kind are cut and counted.
     fn finish(mut self) -> Vec<Finding> {
-        self.list.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.id.cmp(b.id)));
+        sort(&mut self.list);
         let mut out: Vec<Finding> = Vec::new();
         for group in self.list.chunk_by(|a, b| a.id == b.id && a.level == b.level) {
             out.extend_from_slice(&group[..group.len().min(SHOWN_PER_ID)]);
@@ -76,6 +84,58 @@ impl Findings {
         }
         out
     }
+}
+
+/// Worst first, then by rule; of one rule as they were found.
+fn sort(list: &mut [Finding]) {
+    list.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.id.cmp(b.id)));
+}
+
+/// A part of the whole check, as chkdsk divides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// File records, attributes and runs, the two bitmaps, the state of the volume.
+    Records,
+    /// Folders and other indexes against the names in the records.
+    Names,
+    /// `$Secure`, and the ids that files hold.
+    Security,
+}
+
+impl Stage {
+    /// From 1 to 3.
+    pub fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// What is looked at.
+    pub fn title(self) -> &'static str {
+        match self {
+            Stage::Records => "file records, runs and bitmaps",
+            Stage::Names => "names and indexes",
+            Stage::Security => "security descriptors",
+        }
+    }
+
+    /// What [`StageResult::examined`] counts.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Stage::Records => "file records in use",
+            Stage::Names => "names",
+            Stage::Security => "descriptors",
+        }
+    }
+}
+
+/// What one stage of [`Volume::check_stages`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageResult {
+    /// Which.
+    pub stage: Stage,
+    /// How many file records in use, names, or descriptors were looked at.
+    pub examined: u64,
+    /// Worst first.
+    pub findings: Vec<Finding>,
 }
 
 /// Told of what the pass of [`Volume::preflight_with`] meets, so that no second pass is needed for it.
@@ -108,25 +168,42 @@ impl Volume {
         let mut findings = Findings::default();
         let mut survey = self.survey(false, &mut findings, visitor)?;
         let _ = self.own_descriptors.set(std::mem::take(&mut survey.own_descriptors));
-        self.check_without_names(&survey, &mut findings, visitor);
+        self.check_records(&survey, &mut findings);
+        self.check_secure(&mut findings, visitor);
         Ok(findings.finish())
     }
 
     /// The whole check: what [`Volume::preflight`] does, and every index of every folder against the names in the records.
     pub fn check(&self) -> Result<Vec<Finding>> {
-        let mut findings = Findings::default();
-        let survey = self.survey(true, &mut findings, &Silent)?;
-        self.check_without_names(&survey, &mut findings, &Silent);
-        self.check_names(survey, &mut findings);
-        Ok(findings.finish())
+        let mut out = Vec::new();
+        self.check_stages(&mut |stage| out.extend(stage.findings))?;
+        sort(&mut out);
+        Ok(out)
     }
 
-    fn check_without_names(&self, survey: &Survey, findings: &mut Findings, visitor: &dyn Visitor) {
+    /// [`Volume::check`] in the three stages of chkdsk; each is told as it ends.
+    pub fn check_stages(&self, done: &mut dyn FnMut(StageResult)) -> Result<()> {
+        let (mut records, mut names) = (Findings::default(), Findings::default());
+        let survey = self.survey(true, &mut records, &Silent)?;
+        // Found in the records, and a matter of $Secure.
+        let mut security = records.take(DANGLING_ID);
+        self.check_records(&survey, &mut records);
+        let examined = survey.in_use.words().map(|w| u64::from(w.count_ones())).sum();
+        done(StageResult { stage: Stage::Records, examined, findings: records.finish() });
+        let examined = survey.names.len() as u64;
+        self.check_names(survey, &mut names);
+        done(StageResult { stage: Stage::Names, examined, findings: names.finish() });
+        let examined = self.check_secure(&mut security, &Silent);
+        done(StageResult { stage: Stage::Security, examined, findings: security.finish() });
+        Ok(())
+    }
+
+    /// Stage 1, after the pass over the records.
+    fn check_records(&self, survey: &Survey, findings: &mut Findings) {
         self.check_state(findings);
         self.check_attribute_lists(survey, findings);
         self.check_cluster_bitmap(survey, findings);
         self.check_record_bitmap(survey, findings);
-        self.check_secure(findings, visitor);
     }
 
     /// Flags, `$LogFile`, `$MFTMirr`, the backup boot sector.

@@ -10,6 +10,9 @@ use crate::stat::StandardInformation;
 use crate::volume::Volume;
 use reseal_dtyp::Level;
 
+/// The rule that a file's security id leads to a descriptor.
+pub(crate) const DANGLING_ID: &str = "security-id-dangling";
+
 /// The rules and what they compare with.
 pub(crate) struct RecordRules<'a> {
     pub(crate) volume: &'a Volume,
@@ -159,7 +162,7 @@ impl RecordRules<'_> {
                 let id = information.security_id.unwrap_or(0);
                 if id != 0 && self.ids.is_some_and(|ids| ids.binary_search(&id).is_err()) {
                     let detail = format!("security id {id:#x} is not in $Secure");
-                    facts.findings.damage("security-id-dangling", place(record), detail);
+                    facts.findings.damage(DANGLING_ID, place(record), detail);
                 }
             }
             Err(error) => facts.findings.unreadable("standard-information", place(record), &error),

@@ -9,10 +9,14 @@ use reseal_dtyp::View;
 use std::collections::HashMap;
 
 impl Volume {
-    pub(crate) fn check_secure(&self, findings: &mut Findings, visitor: &dyn Visitor) {
+    /// Returns how many descriptors there are.
+    pub(crate) fn check_secure(&self, findings: &mut Findings, visitor: &dyn Visitor) -> u64 {
         let secure = match self.secure() {
             Ok(secure) => secure,
-            Err(error) => return findings.unreadable("secure-unreadable", "$Secure".into(), &error),
+            Err(error) => {
+                findings.unreadable("secure-unreadable", "$Secure".into(), &error);
+                return 0;
+            }
         };
         let mut ends: Vec<(u64, u64, u32)> = Vec::with_capacity(secure.places.len());
         for place in &secure.places {
@@ -29,6 +33,7 @@ impl Volume {
         }
         self.check_secure_index(&secure, &secure.sii, name::SII, findings);
         self.check_secure_index(&secure, &secure.sdh, name::SDH, findings);
+        secure.places.len() as u64
     }
 
     fn check_secure_index(&self, secure: &Secure, tree: &Tree, index: &[u16], findings: &mut Findings) {

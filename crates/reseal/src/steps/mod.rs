@@ -6,6 +6,7 @@ mod event_logs;
 mod machine_ids;
 mod machine_sid;
 mod mounted_devices;
+mod schedule_chkdsk;
 mod setup_state;
 
 use crate::error::Result;
@@ -76,6 +77,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &event_logs::EventLogs,
     &answer_file::AnswerFile,
     &setup_state::SetupState,
+    &schedule_chkdsk::ScheduleChkdsk,
 ];
 
 /// The catalogue.
