@@ -1,13 +1,17 @@
-//! One job on a volume, by this project's writer or through a mount: `writer ours JOB VOLUME` or `writer mounted JOB FOLDER`.
+//! One job on a volume: `writer direct JOB VOLUME` by this project's writer straight into the file, which is synchronized in
+//! the end; `writer in-place JOB VOLUME` by a commit in place, with its journal; `writer mounted JOB FOLDER` through a mount.
 //!
 //! Jobs: `fill` makes what the others work on; `create` 1,000 files of 4 KiB in one folder; `delete` them; `tree` deletes
 //! 100 folders of 100 files; `replace` gives a file of 60 MB new content.
 #![allow(clippy::print_stderr, reason = "a developer's tool talks")]
 
-use reseal_disk::{Disk, InPlace};
+use reseal_disk::{Disk, InPlace, ReadAt, WriteAt};
 use reseal_dtyp::{Error, FileTime, Guid, Result};
-use reseal_ntfs::{FileReference, Namespace, Security, Volume};
+use reseal_ntfs::{FileReference, Security, Volume};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 const FILES: usize = 1000;
 const FOLDERS: usize = 100;
@@ -38,17 +42,6 @@ impl Ours {
     fn at(&self, path: &str) -> Result<FileReference> {
         self.volume.resolve(path)?.ok_or_else(|| Error::not_found(path))
     }
-
-    fn remove(&mut self, file: FileReference, is_folder: bool) -> Result<()> {
-        if is_folder {
-            // A file goes with all its names.
-            let entries = self.volume.entries(file)?;
-            for entry in entries.into_iter().filter(|e| e.namespace != Namespace::Dos) {
-                self.remove(entry.reference, entry.is_directory())?;
-            }
-        }
-        self.volume.remove(file, self.now)
-    }
 }
 
 impl Target for Ours {
@@ -67,8 +60,7 @@ impl Target for Ours {
     }
 
     fn remove_all(&mut self, path: &str) -> Result<()> {
-        let folder = self.at(path)?;
-        self.remove(folder, true)
+        self.volume.remove_tree(self.at(path)?, self.now).map(drop)
     }
 }
 
@@ -120,11 +112,15 @@ fn work(target: &mut dyn Target, job: &str) -> Result<()> {
 fn main() -> std::process::ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [how, job, place] = args.as_slice() else {
-        eprintln!("writer (ours | mounted) JOB PLACE");
+        eprintln!("writer (direct | in-place | mounted) JOB PLACE");
         return 2.into();
     };
     let place = Path::new(place);
-    let done = if how == "ours" { ours(job, place) } else { work(&mut Mounted(place), job) };
+    let done = match how.as_str() {
+        "direct" => direct(job, place),
+        "in-place" => in_place(job, place),
+        _ => work(&mut Mounted(place), job),
+    };
     match done {
         Ok(()) => 0.into(),
         Err(e) => {
@@ -134,13 +130,44 @@ fn main() -> std::process::ExitCode {
     }
 }
 
+/// A file that is written as it comes.
+#[derive(Debug)]
+struct Direct(File, u64);
+
+impl ReadAt for Direct {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.read_exact_at(buf, offset).map_err(|e| Error::io("the volume", e))
+    }
+
+    fn len(&self) -> u64 {
+        self.1
+    }
+}
+
+impl WriteAt for Direct {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.0.write_all_at(data, offset).map_err(|e| Error::io("the volume", e))
+    }
+}
+
+fn ours(storage: Arc<dyn WriteAt>, job: &str) -> Result<()> {
+    let volume = Volume::open(storage)?;
+    work(&mut Ours { volume, now: FileTime::from_unix(1_700_000_000) }, job)
+}
+
+/// As safe as a mount: after a crash the volume is what it is.
+fn direct(job: &str, place: &Path) -> Result<()> {
+    let file = File::options().read(true).write(true).open(place).map_err(|e| Error::io("the volume", e))?;
+    let len = file.metadata().map_err(|e| Error::io("the volume", e))?.len();
+    let storage = Arc::new(Direct(file, len));
+    ours(Arc::clone(&storage) as Arc<dyn WriteAt>, job)?;
+    storage.0.sync_all().map_err(|e| Error::io("the volume", e))
+}
+
 /// Journal and synchronizations included.
-fn ours(job: &str, place: &Path) -> Result<()> {
+fn in_place(job: &str, place: &Path) -> Result<()> {
     let disk = Disk::open_for_writing(place)?;
-    let volume = Volume::open(disk.bytes())?;
-    let mut target = Ours { volume, now: FileTime::from_unix(1_700_000_000) };
-    work(&mut target, job)?;
-    drop(target);
+    ours(disk.bytes(), job)?;
     let how = InPlace { marks: &[3], ..InPlace::default() };
     disk.commit_in_place(how, [Guid::NIL; 2], &|_, _| {}).map(drop)
 }

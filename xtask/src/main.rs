@@ -20,7 +20,8 @@ const HELP: &str = "cargo xtask COMMAND
   setup            install what tests, demo and benchmarks need (Debian packages, real data, nightly)
   demo             build a small Windows-like VHDX, inspect, seal and verify it
   test             setup, then every check and every test
-  bench [S M L]    ratios against the fastest rival known, in one run
+  bench [S M L writer]
+                   ratios against the fastest rivals known, in one run
   soak [TIMES]     the random tests of NTFS, 20 times as long: 100,000 operations on each geometry
   fuzz [TARGET] [SECONDS]
                    run the fuzz targets, 600 seconds each when nothing is said

@@ -3,17 +3,21 @@
 //! The rival is `sidswap_lib`: SID replacement over a volume with libntfs-3g, without a mount, the fastest way known. Its
 //! source lies beside the real data; without it, volumes that this project builds are measured against `ntfscat` alone.
 
+mod cost;
+mod writer;
+
 use crate::shell::{release_binary, run, shared, target, text};
 use anyhow::{Context, Result, bail};
+use cost::{Cost, Watch, cost, cost_to, median};
 use reseal_testdata::{Container, ImageBuilder, WindowsImage};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-const RUNS: usize = 5;
+use std::process::Command;
+use std::time::Instant;
 
 /// Prints a row: what, its cost, and what it is compared with.
 type Print<'a> = &'a dyn Fn(&str, Cost, Option<(&str, Cost)>);
+/// What `bench` calls the jobs for the NTFS writer.
+const WRITER: &str = "writer";
 /// The rival has both SIDs in its source.
 const NEW_SID: &str = "S-1-5-21-3623811015-3361044348-30300820";
 
@@ -26,20 +30,15 @@ struct Volume {
     partition: PathBuf,
 }
 
-/// Wall time and peak memory of one process.
-#[derive(Clone, Copy)]
-struct Cost {
-    wall: Duration,
-    peak_kib: u64,
-}
-
 pub(crate) fn bench(args: &[String]) -> Result<()> {
     crate::setup::setup()?;
     let reseal = release_binary()?;
     let work = target().join("bench");
     std::fs::create_dir_all(&work)?;
-    let names: Vec<String> = if args.is_empty() { ["S", "M", "L"].map(String::from).to_vec() } else { args.to_vec() };
+    let asked = if args.is_empty() { ["S", "M", "L", WRITER].map(String::from).to_vec() } else { args.to_vec() };
+    let (writer, names): (Vec<String>, Vec<String>) = asked.into_iter().partition(|name| name == WRITER);
     let (volumes, rival) = match shared() {
+        _ if names.is_empty() => (Vec::new(), None),
         Some(shared) => prepared(&reseal, &shared, &work, &names)?,
         None => (built(&work)?, None),
     };
@@ -47,6 +46,9 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     println!("|---|--:|---|--:|---|--:|--:|");
     for volume in &volumes {
         measure(&reseal, rival.as_deref(), volume, &work)?;
+    }
+    if !writer.is_empty() {
+        writer::measure(&work)?;
     }
     Ok(())
 }
@@ -205,54 +207,6 @@ fn files(reseal: &Path, image: &Path) -> Result<u64> {
     let json: serde_json::Value =
         serde_json::from_str(&text(Command::new(reseal).arg("inspect").arg(image).arg("--json"))?)?;
     json["installations"][0]["files"].as_u64().context("inspect names no files")
-}
-
-/// The median time of five runs; the peak memory of one before them, which warms the cache and is watched.
-fn median(mut one: impl FnMut(Watch) -> Result<Cost>) -> Result<Cost> {
-    let peak_kib = one(Watch::Memory)?.peak_kib;
-    let mut costs = (0..RUNS).map(|_| one(Watch::Time)).collect::<Result<Vec<_>>>()?;
-    costs.sort_by_key(|cost| cost.wall);
-    Ok(Cost { peak_kib, ..costs[RUNS / 2] })
-}
-
-/// What is looked at while a process runs: asking for its memory takes processor time from it.
-#[derive(Clone, Copy, PartialEq)]
-enum Watch {
-    Time,
-    Memory,
-}
-
-/// Runs a process to its end.
-fn cost(command: &mut Command, watch: Watch) -> Result<Cost> {
-    cost_to(command, Stdio::null(), watch)
-}
-
-/// [`cost`] with its output kept.
-fn cost_to(command: &mut Command, output: Stdio, watch: Watch) -> Result<Cost> {
-    let start = Instant::now();
-    let mut child = command.stdout(output).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
-    let peak_kib = if watch == Watch::Memory { peak_memory(&mut child)? } else { 0 };
-    let code = child.wait()?;
-    let wall = start.elapsed();
-    if !code.success() {
-        bail!("{command:?} ends with {code}");
-    }
-    Ok(Cost { wall, peak_kib })
-}
-
-/// Reads the highest use of memory until the process ends.
-fn peak_memory(child: &mut Child) -> Result<u64> {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    while child.try_wait()?.is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        if let Some(line) = text.lines().find(|l| l.starts_with("VmHWM")) {
-            let number: String = line.chars().filter(char::is_ascii_digit).collect();
-            peak_kib = number.parse().unwrap_or(peak_kib);
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    Ok(peak_kib)
 }
 
 /// The old SID's 16 bytes in `$SDS`.
