@@ -46,6 +46,7 @@ impl Volume {
     /// `Damaged` when a descriptor's copies differ, its hash is wrong, or the indexes disagree with `$SDS`: what was broken
     /// before is not written over.
     pub fn rewrite_sids(&mut self, map: &SidMap) -> Result<SecurityRewrite> {
+        self.inherited.clear();
         self.operation(|volume| {
             let mut counts = SecurityRewrite::default();
             let secure = volume.secure()?;

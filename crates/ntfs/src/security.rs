@@ -124,6 +124,18 @@ impl Volume {
         Ok((clusters, self.places(&self.secure_index(&file, name::SII)?)?))
     }
 
+    /// The ids that `$SDH` lists for a hash, in order.
+    pub(crate) fn ids_of_hash(&self, hash: u32) -> Result<Vec<u32>> {
+        let sdh = self.secure_index(&self.file_by_number(system::SECURE)?, name::SDH)?;
+        let compare = |key: &[u8]| Ok(hash.cmp(&View::new("$SDH", 0, key).u32(0, "Hash")?));
+        let mut ids = Vec::new();
+        self.walk_equal(&sdh, &compare, &mut |entry| {
+            ids.push(View::new("$SDH", 0, entry.key).u32(4, "SecurityId")?);
+            Ok(())
+        })?;
+        Ok(ids)
+    }
+
     fn secure_index(&self, file: &File, name: &[u16]) -> Result<Tree> {
         self.tree(file, name)?.ok_or_else(|| {
             let detail = format!("$Secure has no index {}", String::from_utf16_lossy(name));

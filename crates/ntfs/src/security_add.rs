@@ -71,23 +71,36 @@ impl Volume {
                 }
                 self.ensure_descriptor(bytes)
             }
-            Security::Inherit => {
-                let from = self.descriptor(parent)?;
-                let descriptor = inherit::handed_down(&from, is_directory).unwrap_or(from);
-                self.ensure_descriptor(&descriptor)
-            }
+            Security::Inherit => self.inherited_id(parent, is_directory),
         }
+    }
+
+    /// What a folder hands down. What an id says never changes but by [`Volume::rewrite_sids`], so the answer is kept.
+    fn inherited_id(&mut self, parent: FileReference, is_directory: bool) -> Result<u32> {
+        let file = self.file(parent)?;
+        let from = self.standard_information(&file)?.security_id.filter(|id| *id != 0);
+        let known = from.and_then(|id| self.inherited.get(&(id, is_directory)));
+        if let Some(id) = known {
+            return Ok(*id);
+        }
+        let descriptor = self.descriptor(parent)?;
+        let descriptor = inherit::handed_down(&descriptor, is_directory).unwrap_or(descriptor);
+        let id = self.ensure_descriptor(&descriptor)?;
+        if let Some(from) = from {
+            self.inherited.insert((from, is_directory), id);
+        }
+        Ok(id)
     }
 
     /// The id of a descriptor with exactly these bytes; added when there is none.
     fn ensure_descriptor(&mut self, descriptor: &[u8]) -> Result<u32> {
         let hash = hash(descriptor);
-        let (sds, places) = self.secure_places()?;
-        for place in places.iter().filter(|p| p.hash == hash) {
-            if self.descriptor_by_id(place.id)? == descriptor {
-                return Ok(place.id);
+        for id in self.ids_of_hash(hash)? {
+            if self.descriptor_by_id(id)? == descriptor {
+                return Ok(id);
             }
         }
+        let (sds, places) = self.secure_places()?;
         self.add_descriptor(&sds, &places, descriptor, hash)
     }
 

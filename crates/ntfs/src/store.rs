@@ -5,8 +5,8 @@
 
 use reseal_disk::WriteAt;
 use reseal_dtyp::Result;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Granularity of staging and of comparing before a write, in bytes.
 pub(crate) const PAGE: u64 = 4096;
@@ -44,11 +44,66 @@ pub(crate) struct Store {
     staged: BTreeMap<u64, Vec<u8>>,
     staged_touches: Vec<Touched>,
     touched: BTreeMap<(u64, u64), Touch>,
+    seen: Seen,
+}
+
+/// Pages of the storage that the operation under way has read: one looks at the same records and blocks many times, and
+/// nothing else writes meanwhile.
+#[derive(Default)]
+struct Seen {
+    active: bool,
+    pages: Mutex<HashMap<u64, Box<[u8]>>>,
+}
+
+impl Seen {
+    /// One MiB; what an operation needs again lies close.
+    const LIMIT: usize = 256;
+
+    fn get<T>(&self, page: u64, storage: &dyn WriteAt, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = pages.get(&page) {
+            return Ok(take(bytes));
+        }
+        let mut bytes = vec![0; PAGE.min(storage.len().saturating_sub(page * PAGE)) as usize].into_boxed_slice();
+        storage.read_at(page * PAGE, &mut bytes)?;
+        let out = take(&bytes);
+        if self.active {
+            if pages.len() >= Seen::LIMIT {
+                pages.clear();
+            }
+            pages.insert(page, bytes);
+        }
+        Ok(out)
+    }
+
+    fn set(&mut self, active: bool) {
+        self.active = active;
+        self.pages.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// A range was written.
+    fn forget(&mut self, offset: u64, len: u64) {
+        let pages = self.pages.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !pages.is_empty() {
+            (offset / PAGE..(offset + len).div_ceil(PAGE)).for_each(|page| drop(pages.remove(&page)));
+        }
+    }
 }
 
 impl Store {
     pub(crate) fn new(storage: Arc<dyn WriteAt>) -> Store {
-        Store { storage, staged: BTreeMap::new(), staged_touches: Vec::new(), touched: BTreeMap::new() }
+        Store {
+            storage,
+            staged: BTreeMap::new(),
+            staged_touches: Vec::new(),
+            touched: BTreeMap::new(),
+            seen: Seen::default(),
+        }
+    }
+
+    /// An operation begins; it ends with [`Store::commit`] or [`Store::rollback`].
+    pub(crate) fn begin(&mut self) {
+        self.seen.set(true);
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -62,6 +117,17 @@ impl Store {
 
     /// Fills `buf` from `offset`, staged changes included.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let page = offset / PAGE;
+        if self.seen.active && !buf.is_empty() && (offset + buf.len() as u64 - 1) / PAGE == page {
+            let from = (offset % PAGE) as usize;
+            let range = from..from + buf.len();
+            reseal_disk::checked_range(offset, buf.len(), self.storage.len())?;
+            if let Some(bytes) = self.staged.get(&page) {
+                buf.copy_from_slice(&bytes[range]);
+                return Ok(());
+            }
+            return self.seen.get(page, &*self.storage, |bytes| buf.copy_from_slice(&bytes[range]));
+        }
         self.storage.read_at(offset, buf)?;
         if self.staged.is_empty() || buf.is_empty() {
             return Ok(());
@@ -90,9 +156,7 @@ impl Store {
             if let Some(bytes) = self.staged.get_mut(&page) {
                 bytes[within..within + n].copy_from_slice(part);
             } else {
-                let len = PAGE.min(self.storage.len() - page * PAGE) as usize;
-                let mut bytes = vec![0; len];
-                self.storage.read_at(page * PAGE, &mut bytes)?;
+                let mut bytes = self.seen.get(page, &*self.storage, <[u8]>::to_vec)?;
                 if bytes[within..within + n] != *part {
                     bytes[within..within + n].copy_from_slice(part);
                     self.staged.insert(page, bytes);
@@ -106,6 +170,7 @@ impl Store {
 
     /// Writes what was staged, in order of offset.
     pub(crate) fn commit(&mut self) -> Result<()> {
+        self.seen.set(false);
         while let Some((page, bytes)) = self.staged.pop_first() {
             self.storage.write_at(page * PAGE, &bytes)?;
         }
@@ -117,6 +182,7 @@ impl Store {
 
     /// Forgets what was staged.
     pub(crate) fn rollback(&mut self) {
+        self.seen.set(false);
         self.staged.clear();
         self.staged_touches.clear();
     }
@@ -124,7 +190,8 @@ impl Store {
     /// Writes content at once, only the pages that differ: into clusters that were free, or as the last act of an operation.
     pub(crate) fn write_data(&mut self, offset: u64, data: &[u8], what: Touch) -> Result<()> {
         reseal_disk::checked_range(offset, data.len(), self.storage.len())?;
-        let mut old = vec![0; 64 * PAGE as usize];
+        self.seen.forget(offset, data.len() as u64);
+        let mut old = vec![0; data.len().min(64 * PAGE as usize)];
         let mut done = 0;
         while done < data.len() {
             let n = (data.len() - done).min(old.len());

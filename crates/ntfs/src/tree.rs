@@ -126,9 +126,7 @@ impl Volume {
         budget: &mut u64,
         each: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
     ) -> Result<()> {
-        *budget = budget.checked_sub(1).filter(|_| depth < MAX_DEPTH).ok_or_else(|| {
-            Error::damaged("index block", "child VCN", node.at, format!("record {}: the tree has a cycle", tree.owner))
-        })?;
+        spend(tree, node, depth, budget)?;
         for entry in node.entries()? {
             let entry = entry?;
             if let Some(vcn) = entry.child {
@@ -137,6 +135,45 @@ impl Volume {
             if !entry.is_last() {
                 each(&entry)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` for every entry for which `compare` (what is sought, to the entry's key) says `Equal`, in the order of the
+    /// tree; only the blocks that can hold one are read.
+    pub(crate) fn walk_equal(
+        &self,
+        tree: &Tree,
+        compare: &dyn Fn(&[u8]) -> Result<Ordering>,
+        each: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut budget = tree.allocation.as_ref().map_or(0, |a| a.initialized / u64::from(tree.block_size)) + 1;
+        self.walk_equal_below(tree, &self.root_node(tree), (0, &mut budget), compare, each)
+    }
+
+    fn walk_equal_below(
+        &self,
+        tree: &Tree,
+        node: &Node,
+        (depth, budget): (usize, &mut u64),
+        compare: &dyn Fn(&[u8]) -> Result<Ordering>,
+        each: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
+    ) -> Result<()> {
+        spend(tree, node, depth, budget)?;
+        for entry in node.entries()? {
+            let entry = entry?;
+            let order = if entry.is_last() { Ordering::Less } else { compare(entry.key)? };
+            if order == Ordering::Greater {
+                continue;
+            }
+            if let Some(vcn) = entry.child {
+                let child = self.index_block(tree, vcn)?;
+                self.walk_equal_below(tree, &child, (depth + 1, budget), compare, each)?;
+            }
+            if order == Ordering::Less {
+                break;
+            }
+            each(&entry)?;
         }
         Ok(())
     }
@@ -172,6 +209,14 @@ impl Volume {
         }
         Err(Error::new(Kind::Limit, format!("record {}: the index is deeper than {MAX_DEPTH} levels", tree.owner)))
     }
+}
+
+/// Takes one node from what a walk may visit.
+fn spend(tree: &Tree, node: &Node, depth: usize, budget: &mut u64) -> Result<()> {
+    *budget = budget.checked_sub(1).filter(|_| depth < MAX_DEPTH).ok_or_else(|| {
+        Error::damaged("index block", "child VCN", node.at, format!("record {}: the tree has a cycle", tree.owner))
+    })?;
+    Ok(())
 }
 
 /// Compares two keys by a collation rule; `Unsupported` for rules that have no use in NTFS.

@@ -13,6 +13,7 @@ use crate::upcase::{self, UpCase};
 use crate::volume_flags::VolumeFlags;
 use reseal_disk::WriteAt;
 use reseal_dtyp::{Error, Result, View};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// An NTFS volume.
@@ -31,6 +32,8 @@ pub struct Volume {
     pub(crate) allocator: Option<crate::allocate::Allocator>,
     /// Records with a security descriptor of their own, once a pass over all records has seen them. No operation adds one.
     pub(crate) own_descriptors: std::sync::OnceLock<Vec<u64>>,
+    /// Security ids that folders with an id hand down to files (`false`) and folders, as far as they were asked for.
+    pub(crate) inherited: HashMap<(u32, bool), u32>,
     pub(crate) facts: VolumeFacts,
 }
 
@@ -89,6 +92,7 @@ impl Volume {
             upcase: UpCase::new(&vec![0; upcase::TABLE_BYTES])?,
             mirror_fault: None,
             allocator: None,
+            inherited: HashMap::new(),
             own_descriptors: std::sync::OnceLock::new(),
             facts: VolumeFacts {
                 label: String::new(),

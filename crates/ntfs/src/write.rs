@@ -18,6 +18,7 @@ impl Volume {
             ));
         }
         let mft = self.mft.clone();
+        self.store.begin();
         match run(self).and_then(|value| self.store.commit().map(|()| value)) {
             Ok(value) => {
                 self.settle_freed()?;
@@ -26,6 +27,7 @@ impl Volume {
             Err(error) => {
                 self.store.rollback();
                 self.allocator = None;
+                self.inherited.clear();
                 self.mft = mft;
                 Err(error)
             }
