@@ -2,7 +2,6 @@
 
 use crate::disk::Disk;
 use crate::journal::SECTOR;
-use crate::overlay::PAGE;
 use reseal_dtyp::{Error, Kind, Result};
 use std::ops::Range;
 
@@ -18,13 +17,12 @@ impl Disk {
             _ => out.push(range),
         };
         let layout = self.layout();
-        for index in self.overlay.dirty_pages() {
-            let (now, before) = self.overlay.page_pair(index)?;
+        self.overlay.each_run(|offset, now, before| {
             for (i, (now, before)) in now.chunks(SECTOR as usize).zip(before.chunks(SECTOR as usize)).enumerate() {
                 if now == before {
                     continue;
                 }
-                let at = index * PAGE as u64 + i as u64 * SECTOR;
+                let at = offset + i as u64 * SECTOR;
                 match layout.place_of(at) {
                     Place::Disk(offset) => add(offset..offset + now.len() as u64),
                     Place::Structure => {}
@@ -34,7 +32,8 @@ impl Disk {
                     }
                 }
             }
-        }
+            Ok(())
+        })?;
         // Blocks of a container may lie in any order.
         out.sort_unstable_by_key(|range| range.start);
         Ok(out)

@@ -7,6 +7,7 @@ use crate::io::ReadAt;
 use crate::overlay::{Overlay, PAGE};
 use reseal_dtyp::{Error, Kind, Result};
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// How the unchanged part of the image came into the new file.
@@ -167,27 +168,45 @@ fn copy_range(from: &File, to: &File, start: u64, end: u64, progress: impl Fn(u6
 
 fn write_changes(overlay: &Overlay, out: &File) -> Result<u64> {
     let mut written = 0;
-    for index in overlay.dirty_pages() {
-        let (page, changed) = overlay.page(index)?;
-        if changed {
-            let offset = index * PAGE as u64;
-            write_all_at(out, offset, &page).map_err(|e| Error::io(format!("cannot write at {offset:#x}"), e))?;
-            written += page.len() as u64;
+    overlay.each_run(|offset, now, before| {
+        for range in changed_pages(offset, now, before, overlay.host().len()) {
+            let at = offset + range.start as u64;
+            written += range.len() as u64;
+            write_all_at(out, at, &now[range]).map_err(|e| Error::io(format!("cannot write at {at:#x}"), e))?;
+        }
+        Ok(())
+    })?;
+    Ok(written)
+}
+
+/// The pages of a run, by offset in it, that differ from the host file of `host_len` bytes; those that lie together as one.
+/// Behind its end everything is zero in the new file already.
+pub(crate) fn changed_pages(offset: u64, now: &[u8], before: &[u8], host_len: u64) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for (i, (page, old)) in now.chunks(PAGE).zip(before.chunks(PAGE)).enumerate() {
+        let (start, end) = (i * PAGE, i * PAGE + page.len());
+        let beyond = offset + end as u64 > host_len;
+        if page != old || beyond && page.iter().any(|b| *b != 0) {
+            match out.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => out.push(start..end),
+            }
         }
     }
-    Ok(written)
+    out
 }
 
 /// Reads every changed page back.
 fn check(overlay: &Overlay, out: &File) -> Result<()> {
-    let mut back = vec![0; PAGE];
-    for index in overlay.dirty_pages() {
-        let (page, _) = overlay.page(index)?;
-        let offset = index * PAGE as u64;
-        read_exact_at(out, offset, &mut back[..page.len()])
-            .map_err(|e| Error::io(format!("cannot read back at {offset:#x}"), e))?;
-        if back[..page.len()] != page {
-            return Err(Error::new(Kind::Io, format!("what was written at {offset:#x} reads back differently")));
+    let (mut now, mut back) = (Vec::new(), Vec::new());
+    for run in overlay.runs() {
+        overlay.run(&run, &mut now)?;
+        back.resize(now.len(), 0);
+        read_exact_at(out, run.start, &mut back)
+            .map_err(|e| Error::io(format!("cannot read back at {:#x}", run.start), e))?;
+        if let Some(at) = now.chunks(PAGE).zip(back.chunks(PAGE)).position(|(a, b)| a != b) {
+            let at = run.start + (at * PAGE) as u64;
+            return Err(Error::new(Kind::Io, format!("what was written at {at:#x} reads back differently")));
         }
     }
     Ok(())

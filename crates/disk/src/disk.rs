@@ -5,7 +5,7 @@ use crate::commit::{self, Committed, Progress};
 use crate::host::{Access, HostFile};
 use crate::io::{ReadAt, WriteAt};
 use crate::journal::{self, Change, Commit, HostMedia, Written};
-use crate::overlay::{Overlay, PAGE};
+use crate::overlay::Overlay;
 use crate::partition::{Partition, PartitionTable, Slice};
 use crate::vhdx::{self, Vhdx};
 use reseal_dtyp::{Error, Guid, Result};
@@ -202,10 +202,12 @@ impl Disk {
     /// Bytes that differ from the image file, in whole pages.
     pub fn changed_bytes(&self) -> Result<u64> {
         let mut changed = 0;
-        for index in self.overlay.dirty_pages() {
-            let (page, differs) = self.overlay.page(index)?;
-            changed += if differs { page.len() as u64 } else { 0 };
-        }
+        let host_len = self.overlay.host().len();
+        self.overlay.each_run(|offset, now, before| {
+            let pages = commit::changed_pages(offset, now, before, host_len);
+            changed += pages.iter().map(|range| range.len() as u64).sum::<u64>();
+            Ok(())
+        })?;
         Ok(changed)
     }
 
@@ -225,8 +227,7 @@ impl Disk {
     ///
     /// `Interrupted` when the image needs a recovery now; after any other error it is untouched.
     pub fn commit_in_place(self, how: InPlace<'_>, write_guids: [Guid; 2], progress: Progress<'_>) -> Result<Written> {
-        let total = self.changed_bytes()?;
-        if total == 0 {
+        if self.changed_bytes()? == 0 {
             return Ok(Written::default());
         }
         if let Container::Vhdx(vhdx) = &self.container {
@@ -235,15 +236,14 @@ impl Disk {
         let mut marks = how.marks.iter().map(|&at| self.file_offset(at)).collect::<Result<Vec<u64>>>()?;
         marks.sort_unstable();
         let mut media = HostMedia::of(self.overlay.host(), how.journal_folder)?;
-        let mut done = 0;
-        let mut changes = self.overlay.dirty_pages().into_iter().filter_map(|index| match self.overlay.page(index) {
-            Ok((_, false)) => None,
-            Ok((data, true)) => {
-                done += data.len() as u64;
-                progress(done.min(total), total);
-                Some(Ok(Change { offset: index * PAGE as u64, data }))
-            }
-            Err(e) => Some(Err(e)),
+        let runs = self.overlay.runs();
+        let (mut done, in_all) = (0, runs.iter().map(|run| run.end - run.start).sum());
+        let mut changes = runs.into_iter().map(|run| {
+            let mut data = Vec::new();
+            self.overlay.run(&run, &mut data)?;
+            done += data.len() as u64;
+            progress(done, in_all);
+            Ok(Change { offset: run.start, data })
         });
         let commit = Commit { len_after: self.overlay.len(), marks: &marks, keep_undo: how.keep_undo };
         journal::commit(&mut media, commit, &mut changes)

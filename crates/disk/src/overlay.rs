@@ -5,10 +5,14 @@ use crate::io::{ReadAt, WriteAt, checked_range};
 use reseal_dtyp::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Granule of the overlay in bytes.
 pub(crate) const PAGE: usize = 4096;
+
+/// Bytes of the longest run of pages.
+const RUN: u64 = 1 << 20;
 
 /// Pages kept in memory before further ones go to an unnamed temporary file (64 MiB).
 const PAGES_IN_MEMORY: usize = (64 << 20) / PAGE;
@@ -58,28 +62,45 @@ impl Overlay {
         state.len = state.len.max(len);
     }
 
-    /// The pages whose content differs from the host file, in order, as (byte offset, page).
-    pub(crate) fn dirty_pages(&self) -> Vec<u64> {
-        self.read().pages.keys().copied().collect()
+    /// Byte ranges of pages that were written, in order; pages that lie together come together, up to a MiB. The last page
+    /// of the file may be short.
+    pub(crate) fn runs(&self) -> Vec<Range<u64>> {
+        let state = self.read();
+        let mut out: Vec<Range<u64>> = Vec::new();
+        for &index in state.pages.keys() {
+            let start = index * PAGE as u64;
+            let end = (start + PAGE as u64).min(state.len);
+            match out.last_mut() {
+                Some(last) if last.end == start && end - last.start <= RUN => last.end = end,
+                _ => out.push(start..end),
+            }
+        }
+        out
     }
 
-    /// Content of one page now and in the host file, where it is zero behind the end. The last page may be short.
-    pub(crate) fn page_pair(&self, index: u64) -> Result<(Vec<u8>, Vec<u8>)> {
-        let offset = index * PAGE as u64;
-        let len = (self.len() - offset).min(PAGE as u64) as usize;
-        let (mut now, mut before) = (vec![0; len], vec![0; len]);
-        self.read_at(offset, &mut now)?;
-        self.host.read(offset, &mut before)?;
-        Ok((now, before))
+    /// Content of one of [`Overlay::runs`].
+    pub(crate) fn run(&self, run: &Range<u64>, now: &mut Vec<u8>) -> Result<()> {
+        now.resize((run.end - run.start) as usize, 0);
+        let state = self.read();
+        for (i, part) in now.chunks_mut(PAGE).enumerate() {
+            match state.pages.get(&(run.start / PAGE as u64 + i as u64)) {
+                Some(page) => state.load(page, 0, part)?,
+                None => return Err(Error::unsupported(format!("{:#x} is in no changed page", run.start))),
+            }
+        }
+        Ok(())
     }
 
-    /// Content of one page, and whether it differs from the host's. The last page may be short.
-    pub(crate) fn page(&self, index: u64) -> Result<(Vec<u8>, bool)> {
-        let (now, before) = self.page_pair(index)?;
-        let (offset, len) = (index * PAGE as u64, now.len());
-        let beyond = offset + len as u64 > self.host.len();
-        let changed = now != before || beyond && now.iter().any(|b| *b != 0);
-        Ok((now, changed))
+    /// Calls `act` with every run: its byte offset, its content now, and that of the host file, which is zero behind its end.
+    pub(crate) fn each_run(&self, mut act: impl FnMut(u64, &[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let (mut now, mut before) = (Vec::new(), Vec::new());
+        for run in self.runs() {
+            self.run(&run, &mut now)?;
+            before.resize(now.len(), 0);
+            self.host.read(run.start, &mut before)?;
+            act(run.start, &now, &before)?;
+        }
+        Ok(())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -92,12 +113,13 @@ impl Overlay {
 
     /// Replaces part of one page.
     fn write_page(&self, state: &mut State, index: u64, at: usize, data: &[u8]) -> Result<()> {
+        if data.len() == PAGE {
+            return state.store(index, data.into());
+        }
         let mut page = vec![0; PAGE].into_boxed_slice();
-        if data.len() < PAGE {
-            match state.pages.get(&index) {
-                Some(page_now) => state.load(page_now, 0, &mut page)?,
-                None => self.host.read(index * PAGE as u64, &mut page)?,
-            }
+        match state.pages.get(&index) {
+            Some(page_now) => state.load(page_now, 0, &mut page)?,
+            None => self.host.read(index * PAGE as u64, &mut page)?,
         }
         page[at..at + data.len()].copy_from_slice(data);
         state.store(index, page)

@@ -100,9 +100,11 @@ fn prepare(
     let mut writer = Writer::new(media, len_before, commit.keep_undo);
     writer.append(&header.to_bytes())?;
     let mut marks = commit.marks.iter().map(|mark| mark / SECTOR * SECTOR).peekable();
+    let mut old = Vec::new();
     for change in changes {
         let change = change?;
-        let old = read_padded(&*writer.media, change.offset, change.data.len() as u64, len_before)?;
+        old.resize(change.data.len(), 0);
+        read_padded(&*writer.media, change.offset, &mut old, len_before)?;
         let sectors = change.data.chunks(SECTOR as usize).zip(old.chunks(SECTOR as usize));
         for (i, (new, old)) in sectors.enumerate() {
             let offset = change.offset + i as u64 * SECTOR;
@@ -156,6 +158,8 @@ struct Writer<'m> {
     len_before: u64,
     hash: Sha256,
     record: Record,
+    /// Room for a record as it is written.
+    bytes: Vec<u8>,
     extents: Vec<(u64, u64)>,
     written: Written,
 }
@@ -167,6 +171,7 @@ impl<'m> Writer<'m> {
             len_before,
             hash: Sha256::new(),
             record: Record { offset: 0, digests: Vec::new(), after: Vec::new(), before: keep_undo.then(Vec::new) },
+            bytes: Vec::new(),
             extents: Vec::new(),
             written: Written::default(),
         }
@@ -180,7 +185,8 @@ impl<'m> Writer<'m> {
 
     /// A sector that is marked and stays as it is.
     fn unchanged(&mut self, offset: u64) -> Result<()> {
-        let old = read_padded(&*self.media, offset, SECTOR, self.len_before)?;
+        let mut old = [0; SECTOR as usize];
+        read_padded(&*self.media, offset, &mut old, self.len_before)?;
         self.sector(offset, &old, &old)
     }
 
@@ -204,8 +210,11 @@ impl<'m> Writer<'m> {
             return Ok(());
         }
         self.extents.push((self.record.offset, self.record.after.len() as u64));
-        let bytes = self.record.to_bytes();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        self.record.put(&mut bytes);
         self.append(&bytes)?;
+        self.bytes = bytes;
         self.record.digests.clear();
         self.record.after.clear();
         if let Some(before) = &mut self.record.before {

@@ -10,6 +10,7 @@
 use super::SECTOR;
 use reseal_dtyp::{Error, Kind, Result, View};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 pub(super) const HEADER: u64 = 32;
@@ -84,7 +85,7 @@ impl Header {
     }
 }
 
-/// One range of the image. Offset and length are multiples of a sector, but for the end of the image.
+/// One range of the image, to be written. Offset and length are multiples of a sector, but for the end of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) offset: u64,
@@ -95,10 +96,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Zeros take no room.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    /// Puts it behind what `out` holds. Zeros take no room.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
         let is_zero = self.after.iter().all(|b| *b == 0);
-        let mut out = self.offset.to_le_bytes().to_vec();
+        out.extend(self.offset.to_le_bytes());
         out.extend((self.after.len() as u32).to_le_bytes());
         out.extend(u32::from(is_zero).to_le_bytes());
         out.extend(self.digests.iter().flatten());
@@ -106,8 +107,16 @@ impl Record {
             out.extend(&self.after);
         }
         out.extend(self.before.iter().flatten());
-        out
     }
+}
+
+/// A record that was read.
+#[derive(Debug)]
+pub(super) struct RecordView<'a> {
+    /// The first 8 bytes of the SHA-256 of each sector as it was.
+    pub(super) digests: &'a [[u8; 8]],
+    pub(super) after: Cow<'a, [u8]>,
+    pub(super) before: Option<&'a [u8]>,
 }
 
 /// What the first 16 bytes of a record say.

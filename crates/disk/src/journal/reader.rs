@@ -1,10 +1,11 @@
 //! A journal that is there: checked from the first byte to the last before a single one of it is believed.
 
-use super::format::{HEADER, Header, RECORD, Record, RecordHead, TRAILER, WITNESS, bad, record_head, trailer};
+use super::format::{HEADER, Header, RECORD, RecordHead, RecordView, TRAILER, WITNESS, bad, record_head, trailer};
 use super::roll::read_padded;
 use super::{Media, Name, SECTOR};
 use reseal_dtyp::Result;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// Bytes that are read at once.
 const STEP: u64 = 1 << 20;
@@ -73,26 +74,30 @@ impl Journal {
         next.checked_sub(1).is_some_and(|i| sector < self.extents[i].offset + self.extents[i].len)
     }
 
-    /// Reads a record.
-    pub(super) fn record(&self, media: &dyn Media, extent: Extent) -> Result<Record> {
+    /// Reads a record into `body`.
+    pub(super) fn record<'a>(
+        &self,
+        media: &dyn Media,
+        extent: Extent,
+        body: &'a mut Vec<u8>,
+    ) -> Result<RecordView<'a>> {
         let mut head = [0; RECORD as usize];
         media.read_file(self.name, extent.at, &mut head)?;
         let head = record_head(&head, extent.at, &self.header)?;
         // At most 2 MiB and the digests: the head was checked.
-        let mut body = vec![0; head.body as usize];
-        media.read_file(self.name, extent.at + RECORD, &mut body)?;
+        body.resize(head.body as usize, 0);
+        media.read_file(self.name, extent.at + RECORD, body)?;
         let (digests, rest) = body.split_at(8 * head.len.div_ceil(SECTOR) as usize);
-        let digests = digests.chunks_exact(8).map(|d| d.try_into().unwrap_or_default()).collect();
-        let (after, before) =
-            if head.is_zero { (vec![0; head.len as usize], rest) } else { split(rest, head.len as usize) };
-        let before = self.header.has_before.then(|| before.to_vec());
-        Ok(Record { offset: head.offset, digests, after, before })
+        let len = head.len as usize;
+        let (after, before) = if head.is_zero { (vec![0; len].into(), rest) } else { split(rest, len) };
+        let (digests, _) = digests.as_chunks();
+        Ok(RecordView { digests, after, before: self.header.has_before.then_some(before) })
     }
 }
 
-fn split(bytes: &[u8], len: usize) -> (Vec<u8>, &[u8]) {
+fn split(bytes: &[u8], len: usize) -> (Cow<'_, [u8]>, &[u8]) {
     let (first, rest) = bytes.split_at(len);
-    (first.to_vec(), rest)
+    (first.into(), rest)
 }
 
 /// Compares the trailer with all that precedes it; gives the witness.
@@ -121,7 +126,8 @@ pub(super) fn witness(media: &dyn Media, len: u64, extents: &[(u64, u64)]) -> Re
     let mut hash = Sha256::new();
     hash.update(len.to_le_bytes());
     for start in [0, len.saturating_sub(WITNESS)] {
-        let mut bytes = read_padded(media, start, WITNESS.min(len - start), media.image_len()?)?;
+        let mut bytes = vec![0; WITNESS.min(len - start) as usize];
+        read_padded(media, start, &mut bytes, media.image_len()?)?;
         let end = start + bytes.len() as u64;
         for &(offset, n) in extents {
             let (from, to) = (offset.max(start), (offset + n).min(end));

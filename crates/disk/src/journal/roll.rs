@@ -1,6 +1,6 @@
 //! Writing a checked journal into the image, in either direction. Doing it again does no harm.
 
-use super::format::{Record, digest};
+use super::format::{RecordView, digest};
 use super::reader::{Extent, Journal, witness};
 use super::{MARK, Media, SECTOR};
 use reseal_dtyp::{Error, Kind, Result};
@@ -28,9 +28,11 @@ pub(super) fn is_new(media: &dyn Media, journal: &Journal) -> Result<bool> {
         return Err(foreign("its first and last 64 KiB are not those of the image that was to be written".into()));
     }
     let mut all_new = len == header.len_after;
+    let (mut body, mut now) = (Vec::new(), Vec::new());
     for &extent in &journal.extents {
-        let record = journal.record(media, extent)?;
-        let now = read_padded(media, extent.offset, extent.len, len)?;
+        let record = journal.record(media, extent, &mut body)?;
+        now.resize(extent.len as usize, 0);
+        read_padded(media, extent.offset, &mut now, len)?;
         for (i, (sector, wanted)) in chunks(&now).zip(chunks(&record.after)).enumerate() {
             let offset = extent.offset + i as u64 * SECTOR;
             let mark = header.marks.iter().find(|mark| **mark / SECTOR * SECTOR == offset);
@@ -64,14 +66,15 @@ fn chunks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.chunks(SECTOR as usize)
 }
 
-/// Bytes of the image; what lies behind its end is zero.
-pub(super) fn read_padded(media: &dyn Media, offset: u64, len: u64, image_len: u64) -> Result<Vec<u8>> {
-    let mut out = vec![0; len as usize];
-    let there = image_len.saturating_sub(offset).min(len) as usize;
+/// Reads from the image; what lies behind its end is zero.
+pub(super) fn read_padded(media: &dyn Media, offset: u64, out: &mut [u8], image_len: u64) -> Result<()> {
+    let there = image_len.saturating_sub(offset).min(out.len() as u64) as usize;
+    let (inside, behind) = out.split_at_mut(there);
+    behind.fill(0);
     if there > 0 {
-        media.read_image(offset, &mut out[..there])?;
+        media.read_image(offset, inside)?;
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Writes the image in one direction: marks, content, read back, marks off; each made durable before the next.
@@ -90,8 +93,9 @@ pub(super) fn roll(media: &mut dyn Media, journal: &Journal, direction: Directio
     }
     each_piece(media, journal, direction, false, |media, offset, bytes| media.write_image(offset, bytes))?;
     media.sync_image()?;
+    let mut back = Vec::new();
     each_piece(media, journal, direction, false, |media, offset, bytes| {
-        let mut back = vec![0; bytes.len()];
+        back.resize(bytes.len(), 0);
         media.read_image(offset, &mut back)?;
         if back == bytes {
             return Ok(());
@@ -124,9 +128,10 @@ fn each_piece(
     marked: bool,
     mut act: impl FnMut(&mut dyn Media, u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
+    let mut body = Vec::new();
     for &extent in &journal.extents {
-        let record = journal.record(media, extent)?;
-        let content = content(record, direction, journal.header.len_before)?;
+        let record = journal.record(media, extent, &mut body)?;
+        let content = content(extent, &record, direction, journal.header.len_before)?;
         for (offset, range) in pieces(extent, content.len(), &journal.header.marks, marked) {
             act(media, offset, &content[range])?;
         }
@@ -135,15 +140,14 @@ fn each_piece(
 }
 
 /// What a record wants to stand in the image; backwards, what lies behind the old end is nothing.
-fn content(record: Record, direction: Direction, len_before: u64) -> Result<Vec<u8>> {
+fn content<'a>(extent: Extent, record: &'a RecordView<'_>, direction: Direction, len_before: u64) -> Result<&'a [u8]> {
     if direction == Direction::Forward {
-        return Ok(record.after);
+        return Ok(&record.after);
     }
-    let mut before = record.before.ok_or_else(|| {
+    let before = record.before.ok_or_else(|| {
         Error::new(Kind::NotFound, "the journal does not hold what stood there before; it was made without an undo")
     })?;
-    before.truncate(len_before.saturating_sub(record.offset).min(before.len() as u64) as usize);
-    Ok(before)
+    Ok(&before[..len_before.saturating_sub(extent.offset).min(before.len() as u64) as usize])
 }
 
 /// The parts of a record of `len` bytes: its marked sectors, or what lies between them.
