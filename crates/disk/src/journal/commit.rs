@@ -225,6 +225,9 @@ impl<'m> Writer<'m> {
 
     fn finish(mut self) -> Result<Written> {
         self.flush()?;
+        for &(offset, len) in &self.extents {
+            self.media.reserve_image(offset, len)?;
+        }
         let witness = witness(&*self.media, self.len_before, &self.extents)?;
         let trailer = trailer(witness, self.hash.clone());
         self.written.journal += trailer.len() as u64;

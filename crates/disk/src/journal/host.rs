@@ -109,6 +109,20 @@ impl Media for HostMedia {
         write_all_at(&self.image, offset, data).map_err(self.image_failed("write"))
     }
 
+    fn reserve_image(&mut self, offset: u64, len: u64) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        if !self.is_device {
+            use rustix::fs::{FallocateFlags, fallocate};
+            use rustix::io::Errno;
+            return match fallocate(&self.image, FallocateFlags::KEEP_SIZE, offset, len) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+                Err(e) => Err(self.image_failed("make room in")(e.into())),
+            };
+        }
+        let _ = (offset, len);
+        Ok(())
+    }
+
     fn set_image_len(&mut self, len: u64) -> Result<()> {
         self.image.set_len(len).map_err(self.image_failed("change the length of"))
     }

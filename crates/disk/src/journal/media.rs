@@ -41,6 +41,9 @@ pub trait Media {
     fn read_image(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
     /// Writes to the image; the range lies inside it.
     fn write_image(&mut self, offset: u64, data: &[u8]) -> Result<()>;
+    /// Makes room for a later write where the image has a hole or ends, without changing what it holds: a full disk shall be
+    /// noticed while all can be taken back. Where the host cannot, it does nothing.
+    fn reserve_image(&mut self, offset: u64, len: u64) -> Result<()>;
     /// Makes the image longer, with zeros, or cuts it.
     fn set_image_len(&mut self, len: u64) -> Result<()>;
     /// Makes what was written to the image durable, its length included.

@@ -25,7 +25,10 @@ pub(super) struct Journal {
 pub(super) struct Extent {
     pub(super) offset: u64,
     pub(super) len: u64,
+    /// Where its digests begin in the journal, and the bytes from there to its end.
     at: u64,
+    body: u64,
+    is_zero: bool,
 }
 
 impl Journal {
@@ -43,7 +46,7 @@ impl Journal {
                 return Err(bad("record", at, "it is cut off"));
             }
             media.read_file(name, at, &mut head)?;
-            let RecordHead { offset, len, body, .. } = record_head(&head, at, &header)?;
+            let RecordHead { offset, len, is_zero, body } = record_head(&head, at, &header)?;
             let free_from = extents.last().map_or(0, |last| last.offset + last.len);
             if offset < free_from || body > end - at - RECORD {
                 return Err(bad(
@@ -52,8 +55,9 @@ impl Journal {
                     format!("{len} bytes at {offset:#x}; the last one ends at {free_from:#x}"),
                 ));
             }
-            extents.push(Extent { offset, len, at });
-            at += RECORD + body;
+            at += RECORD;
+            extents.push(Extent { offset, len, at, body, is_zero });
+            at += body;
         }
         let journal = Journal { name, header, witness, extents };
         match journal.header.marks.iter().find(|mark| !journal.holds(**mark)) {
@@ -81,15 +85,12 @@ impl Journal {
         extent: Extent,
         body: &'a mut Vec<u8>,
     ) -> Result<RecordView<'a>> {
-        let mut head = [0; RECORD as usize];
-        media.read_file(self.name, extent.at, &mut head)?;
-        let head = record_head(&head, extent.at, &self.header)?;
         // At most 2 MiB and the digests: the head was checked.
-        body.resize(head.body as usize, 0);
-        media.read_file(self.name, extent.at + RECORD, body)?;
-        let (digests, rest) = body.split_at(8 * head.len.div_ceil(SECTOR) as usize);
-        let len = head.len as usize;
-        let (after, before) = if head.is_zero { (vec![0; len].into(), rest) } else { split(rest, len) };
+        body.resize(extent.body as usize, 0);
+        media.read_file(self.name, extent.at, body)?;
+        let (digests, rest) = body.split_at(8 * extent.len.div_ceil(SECTOR) as usize);
+        let len = extent.len as usize;
+        let (after, before) = if extent.is_zero { (vec![0; len].into(), rest) } else { split(rest, len) };
         let (digests, _) = digests.as_chunks();
         Ok(RecordView { digests, after, before: self.header.has_before.then_some(before) })
     }

@@ -264,6 +264,14 @@ impl Media for Sim {
         result.and_then(|()| self.alive())
     }
 
+    fn reserve_image(&mut self, offset: u64, len: u64) -> Result<()> {
+        self.call()?;
+        if offset + len > FULL {
+            return Err(Error::new(Kind::NoSpace, "the disk is full"));
+        }
+        Ok(())
+    }
+
     fn set_image_len(&mut self, len: u64) -> Result<()> {
         self.write()?;
         if len > FULL {

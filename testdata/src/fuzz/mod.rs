@@ -5,6 +5,8 @@
 
 #![allow(clippy::panic, reason = "a fuzz target ends with a panic")]
 
+mod journal;
+
 use crate::builder::{Container, ImageBuilder};
 use crate::windows::{WindowsImage, machine_sid};
 use anyhow::{Result, bail};
@@ -169,6 +171,11 @@ pub fn vhdx(data: &[u8]) {
     assert_eq!(std::fs::read(file.path()).expect("it is there"), bytes, "the image file changed");
 }
 
+/// Damage to a journal and its image: see the module.
+pub fn journal(data: &[u8]) {
+    journal::journal(data);
+}
+
 /// Bytes as LZNT1.
 pub fn lznt1(data: &[u8]) {
     let mut out = vec![0; 1 << 16];
@@ -201,6 +208,7 @@ pub fn run(target: &str, data: &[u8]) -> Result<()> {
         "hive" => hive(data),
         "ntfs" => ntfs(data),
         "vhdx" => vhdx(data),
+        "journal" => journal(data),
         "lznt1" => lznt1(data),
         "xpress" => xpress(data),
         "lzx" => lzx(data),
@@ -228,6 +236,7 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
             crate::registry::user(&machine_sid().account(1001), FileTime(1))?,
         ],
         "ntfs" | "vhdx" => vec![vec![], vec![0, 0, 4, 1], vec![0x30, 0, 0x10, 9, 0x41, 0x20, 3, 0xff]],
+        "journal" => journal::seeds(),
         "lznt1" => vec![b"\x05\xb0\x00abc".to_vec(), vec![0x02, 0xb0, 0x02, b'a', 0xfc, 0x0f]],
         "xpress" | "lzx" => vec![vec![0xff, 0x0f, 0, 0, 0, 0], [vec![0, 1], vec![0x55; 300]].concat()],
         _ => bail!("there is no fuzz target {target}"),
