@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod image;
+pub mod ntfs_3g;
 pub mod raw;
 pub mod spill;
 
