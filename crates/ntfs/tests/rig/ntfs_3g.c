@@ -9,6 +9,7 @@
  *   name PARENT NAMESPACE NAME ALLOCATED SIZE ATTRIBUTES CREATED CHANGED RECORD-CHANGED ACCESSED
  *   attribute TYPE NAME FLAGS RESIDENT SIZE ALLOCATED INITIALIZED CHECKSUM
  *   reparse BYTES
+ *   descriptor BYTES                                                 its security descriptor, wherever that lies
  *   entry REFERENCE NAMESPACE NAME LOOKED-UP                         of a folder: what its index lists, and what a search for
  *                                                                    that name through the index finds
  *   fault NUMBER WHAT                                                what the library does not read
@@ -29,6 +30,7 @@
 #include <ntfs-3g/dir.h>
 #include <ntfs-3g/inode.h>
 #include <ntfs-3g/mft.h>
+#include <ntfs-3g/security.h>
 #include <ntfs-3g/logging.h>
 
 #define CHUNK (1 << 20)
@@ -150,6 +152,21 @@ static void reparse(ntfs_inode *inode)
 	free(data);
 }
 
+static void descriptor(ntfs_inode *inode)
+{
+	static char bytes[1 << 17];
+	struct SECURITY_CONTEXT context = { .vol = inode->vol };
+	int len = ntfs_get_ntfs_acl(&context, inode, bytes, sizeof bytes);
+	if (len <= 0 || len > (int)sizeof bytes) {
+		fault(inode->mft_no, "descriptor");
+		return;
+	}
+	printf("descriptor ");
+	for (int i = 0; i < len; i++)
+		printf("%02x", (unsigned char)bytes[i]);
+	puts("");
+}
+
 static int entry(void *folder, const ntfschar *name, const int len, const int type, const s64 pos, const MFT_REF file,
 	const unsigned kind)
 {
@@ -192,6 +209,7 @@ static void show(ntfs_inode *inode)
 	ntfs_attr_put_search_ctx(search);
 	if (has_reparse)
 		reparse(inode);
+	descriptor(inode);
 	if (inode->mrec->flags & MFT_RECORD_IS_DIRECTORY) {
 		s64 pos = 0;
 		if (ntfs_readdir(inode, &pos, inode, entry))
@@ -211,6 +229,8 @@ int main(int count, char **words)
 		perror("mount");
 		return 1;
 	}
+	if (ntfs_open_secure(volume))
+		fault(FILE_Secure, "$Secure");
 	MFT_RECORD *record = malloc(volume->mft_record_size);
 	if (!record)
 		return 1;
@@ -243,6 +263,7 @@ int main(int count, char **words)
 		files++;
 	}
 	free(record);
+	ntfs_close_secure(volume);
 	printf("end %llu\n", files);
 	return ntfs_umount(volume, FALSE) ? 1 : 0;
 }

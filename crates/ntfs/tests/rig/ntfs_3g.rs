@@ -30,6 +30,8 @@ pub struct Seen {
     pub content: Vec<SeenAttribute>,
     /// Data of the reparse point.
     pub reparse: Option<Vec<u8>>,
+    /// The security descriptor, wherever it lies; empty where it was not read.
+    pub descriptor: Vec<u8>,
     /// What the index of a folder lists, in its order, without `.` and `..`.
     pub entries: Vec<SeenEntry>,
 }
@@ -102,10 +104,17 @@ pub fn checksum(bytes: &[u8]) -> u64 {
 /// `None` when the program cannot be compiled here, which is printed, or a failure where oracles are required. Fails when
 /// ntfs-3g does not mount the image; what it does not read of a mounted one is in `faults`.
 pub fn read(image: &Path) -> Option<SeenVolume> {
+    let seen = try_read(image)?;
+    Some(seen.unwrap_or_else(|complaints| panic!("ntfs-3g does not read {}: {complaints}", image.display())))
+}
+
+/// The same for a volume that may be damaged: what ntfs-3g says when it does not mount the image.
+pub fn try_read(image: &Path) -> Option<Result<SeenVolume, String>> {
     let out = Command::new(program()?).arg(image).env("LC_ALL", "C").output().unwrap();
-    let complaints = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "ntfs-3g does not read {}: {complaints}", image.display());
-    Some(parse(std::str::from_utf8(&out.stdout).unwrap()))
+    if out.status.success() {
+        return Some(Ok(parse(std::str::from_utf8(&out.stdout).unwrap())));
+    }
+    Some(Err(String::from_utf8_lossy(&out.stderr).into_owned()))
 }
 
 /// Compiled once for each process, and found by the others that the same source was compiled in.
@@ -215,6 +224,7 @@ impl Seen {
                 initialized: decimal(words[6]),
                 checksum: (words[7] != "-").then(|| hexadecimal(words[7])),
             }),
+            "descriptor" => self.descriptor = bytes(words[0]),
             "reparse" => self.reparse = Some(bytes(words[0])),
             "entry" => {
                 let name = units(words[2]);
