@@ -2,6 +2,7 @@
 
 use crate::shell::{command, real, root, run, shared, text};
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 use std::process::Command;
 
 /// Debian packages: the program that tells that one is there, and its package.
@@ -14,19 +15,20 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
     ("bzip2", "bzip2"),
     ("python3", "python3"),
+    ("cc", "gcc"),
 ];
+
+/// The same for headers: a test compiles a reader with libntfs-3g.
+const HEADERS: &[(&str, &str)] = &[("ntfs-3g/volume.h", "ntfs-3g-dev"), ("stdio.h", "libc6-dev")];
 
 /// Packages without a program of their own: needed for the account oracle and the benchmark volumes, only with shared tools.
 const FOR_TOOLS: &[&str] = &[
     "python3-impacket",
     "python3-hivex",
     "python3-pycryptodome",
-    "ntfs-3g-dev",
     "wimtools",
     "gdisk",
     "dosfstools",
-    "gcc",
-    "libc6-dev",
     "qemu-system-x86",
     "cpio",
 ];
@@ -42,6 +44,10 @@ fn has_program(name: &str) -> bool {
     std::env::split_paths(&paths).chain(["/sbin".into(), "/usr/sbin".into()]).any(|dir| dir.join(name).exists())
 }
 
+fn has_header(name: &str) -> bool {
+    ["/usr/include", "/usr/local/include"].iter().any(|dir| Path::new(dir).join(name).exists())
+}
+
 fn has_package(name: &str) -> bool {
     Command::new("dpkg").args(["-s", name]).output().is_ok_and(|o| o.status.success())
 }
@@ -50,6 +56,7 @@ fn has_package(name: &str) -> bool {
 fn missing() -> Vec<&'static str> {
     let mut missing: Vec<&str> =
         PROGRAMS.iter().filter(|(program, _)| !has_program(program)).map(|(_, package)| *package).collect();
+    missing.extend(HEADERS.iter().filter(|(header, _)| !has_header(header)).map(|(_, package)| *package));
     if shared().is_some() {
         missing.extend(FOR_TOOLS.iter().filter(|package| !has_package(package)));
     }

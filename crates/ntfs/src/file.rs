@@ -85,8 +85,16 @@ impl Volume {
         Ok(Record { number, at, size: bytes.len(), bytes })
     }
 
-    /// The file with this reference; `NotFound` when the record is free, extends another one or was reused.
+    /// The file with this reference; `NotFound` when the record is free, extends another one or was reused, `Damaged` when its
+    /// attribute list is not what its records hold.
     pub(crate) fn file(&self, reference: FileReference) -> Result<File> {
+        let file = self.file_as_it_is(reference)?;
+        self.agrees_with_list(&file)?;
+        Ok(file)
+    }
+
+    /// [`Volume::file`] for the check, which tells itself how list and records disagree.
+    pub(crate) fn file_as_it_is(&self, reference: FileReference) -> Result<File> {
         let base = self.record(reference.record())?;
         let view = base.view()?;
         if !view.is_in_use() || view.base().is_some() || view.sequence() != reference.sequence() {
@@ -139,6 +147,40 @@ impl Volume {
             file.records.push(record);
         }
         Ok(file)
+    }
+
+    /// Windows finds an attribute through the list alone: what the list does not name is not there for it, and what it names
+    /// and is not there makes the file unreadable. A reader that takes what it finds in the records sees another file.
+    fn agrees_with_list(&self, file: &File) -> Result<()> {
+        if !file.has_list {
+            return Ok(());
+        }
+        let list = file.stream(kind::ATTRIBUTE_LIST, &[], &self.geometry)?;
+        let list = list.map(|l| self.attribute_list(&l)).transpose()?.unwrap_or_default();
+        let mut listed = Vec::new();
+        for entry in attribute_list::entries(&list) {
+            let entry = entry?;
+            listed.push((entry.kind, entry.name, entry.first_vcn, entry.record.record(), entry.id));
+        }
+        let mut held = Vec::with_capacity(listed.len());
+        file.for_each(|index, a| {
+            if a.kind != kind::ATTRIBUTE_LIST {
+                held.push((a.kind, a.name, a.extent().map_or(0, |e| e.first_vcn), file.records[index].number, a.id));
+            }
+            Ok(())
+        })?;
+        listed.sort_unstable();
+        held.sort_unstable();
+        if listed == held {
+            return Ok(());
+        }
+        let detail = match listed.iter().find(|l| held.binary_search(l).is_err()) {
+            Some(l) => {
+                format!("the list names attribute {:#x}, id {}, in record {}, which is not there", l.0, l.4, l.3)
+            }
+            None => format!("file {}: {} attributes, {} in the list", file.reference, held.len(), listed.len()),
+        };
+        Err(Error::damaged("attribute list", "", file.base()?.at, detail))
     }
 
     /// The bytes of an attribute list.

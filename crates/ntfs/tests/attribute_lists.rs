@@ -5,6 +5,7 @@
 mod rig;
 
 use reseal_disk::MemoryDisk;
+use reseal_dtyp::Kind;
 use reseal_ntfs::{FileReference, Namespace, Security, Volume};
 use rig::raw::{Raw, set, u32_at};
 use rig::spill::Part;
@@ -65,6 +66,32 @@ fn are_read() {
         assert!(middle[..] == rig.content[13 * 4096 - 1500..13 * 4096 + 1500]);
         assert_eq!(rig.volume.path_of(rig.file).unwrap(), "/the file with a list.data");
     });
+}
+
+/// What the list does not name is not there for Windows, and what it names must be there: such a file is read by nobody.
+#[test]
+fn lists_that_disagree_with_the_records_are_refused() {
+    let Some(rig) = rig(DATA, Part::From(13), false) else { return };
+    // Of the last entry: the id, or the first cluster.
+    for damage in [0x18, 8] {
+        let mut raw = Raw::new(rig.disk.to_vec());
+        raw.edit_attributes(rig.file.record() as usize, |all| {
+            let list = all.iter_mut().find(|a| u32_at(a, 0) == 0x20).unwrap();
+            let last = 0x18 + u32_at(list, 0x10) - 0x20;
+            list[last + damage] += 1;
+        });
+        let mut volume = rig::open(&Arc::new(MemoryDisk::new(raw.bytes)));
+        for error in [
+            volume.read(rig.file, &[]).unwrap_err(),
+            volume.stat(rig.file).unwrap_err(),
+            volume.replace(rig.file, &[], b"x", NOW).unwrap_err(),
+            volume.remove(rig.file, NOW).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), Kind::Damaged, "{damage}: {error}");
+        }
+        let found = rig::faults(volume.check().unwrap());
+        assert!(found.iter().any(|f| f.id == "attribute-list"), "{damage}: {found:#?}");
+    }
 }
 
 #[test]

@@ -7,10 +7,9 @@ mod rig;
 
 use reseal_disk::MemoryDisk;
 use reseal_dtyp::{FileTime, Kind, Result};
-use reseal_ntfs::{FileName, FileReference, Namespace, NewName, Security, Volume};
+use reseal_ntfs::{FileName, FileReference, Namespace, NewName, Scanned, Security, Volume};
 use rig::{NOW, Random, Watched};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 type Units = Vec<u16>;
@@ -44,6 +43,8 @@ struct Play {
     writes: usize,
     volume: Volume,
     model: Model,
+    /// Files above the system's that were there before the first operation.
+    before: Vec<FileReference>,
     /// More files than this are made fewer.
     most: u64,
     /// Bytes of the longest content.
@@ -52,10 +53,6 @@ struct Play {
 
 fn wide(text: &str) -> Units {
     text.encode_utf16().collect()
-}
-
-fn text(units: &[u16]) -> Option<String> {
-    String::from_utf16(units).ok()
 }
 
 impl Model {
@@ -400,48 +397,68 @@ impl Play {
         records
     }
 
-    /// The path from the root, where all names on the way are text.
-    fn path(&self, file: FileReference) -> Option<String> {
-        let mut out = String::new();
-        let mut current = file;
-        while current != self.model.top {
-            let (parent, name) = self.model.nodes[&current].names.first().unwrap();
-            out = format!("/{}{out}", text(name)?);
-            current = *parent;
-        }
-        Some(format!("/model{out}"))
-    }
-
-    /// What ntfs-3g lists and reads.
+    /// All that ntfs-3g lists and reads: every name, found through the index too, every size, stream and content.
     fn compare_with_others(&self) {
-        let file = rig::save(&self.disk);
-        for (&folder, children) in self.model.children.iter().filter(|(_, c)| !c.is_empty()).take(30) {
-            let Some(path) = self.path(folder) else { continue };
-            let Some(listed) = ntfsls(file.path(), &path) else { return };
-            let expected: BTreeSet<String> = children.keys().filter_map(|n| text(n)).collect();
-            assert!(expected.is_subset(&listed), "ntfsls {path}: {:?}", expected.difference(&listed));
-            // Names that are no text are shown in some other way.
-            let others: Vec<_> = listed.difference(&expected).collect();
-            assert_eq!(listed.len(), children.len(), "ntfsls {path}: {others:?}");
+        let image = rig::save(&self.disk);
+        let Some(seen) = rig::ntfs_3g::read(image.path()) else { return };
+        assert_eq!(seen.faults, []);
+        for (&reference, node) in &self.model.nodes {
+            let file = &seen.files[&reference.record()];
+            assert_eq!((file.reference, file.is_folder()), (reference.0, node.is_folder), "file {reference}");
+            assert_eq!(usize::from(file.links), file.names.len(), "links of {reference}");
+            let long = file.names.iter().filter(|n| n.namespace != 2);
+            let names = long.map(|n| (FileReference(n.parent), n.name.clone())).collect::<BTreeSet<_>>();
+            assert_eq!(names, node.names, "names of {reference}");
+            // The model does not follow when the content of a folder changes.
+            let changed = if node.is_folder { file.times[1] } else { node.times.1.0 };
+            assert_eq!((file.times[0], file.times[1]), (node.times.0.0, changed), "times of {reference}");
+            let streams = file.streams().map(|s| (&s.name, s.size, s.checksum));
+            let expected = node.streams.iter();
+            let expected = expected.map(|(name, data)| (name, data.len() as u64, Some(rig::ntfs_3g::checksum(data))));
+            assert!(streams.eq(expected), "streams of {reference}: {:?}", file.content);
         }
-        let step = self.model.nodes.len() / 60 + 1;
-        for (&reference, node) in self.model.nodes.iter().filter(|(_, n)| !n.is_folder).step_by(step) {
-            let Some(path) = self.path(reference) else { continue };
-            let Some(read) = rig::ntfscat(file.path(), &path) else { return };
-            assert!(read == node.streams[&Units::new()], "ntfscat reads something else from {path}");
+        for (&folder, children) in &self.model.children {
+            self.compare_folder(&seen.files[&folder.record()], children);
         }
+        // Nothing that went is still there: all files are in the model, are its folder, or were there before.
+        let grown = seen.files.values().filter(|f| f.reference & 0xffff_ffff_ffff > 15);
+        let grown: BTreeSet<_> = grown.map(|f| FileReference(f.reference)).collect();
+        let expected = self.before.iter().chain([&self.model.top]).chain(self.model.nodes.keys()).copied().collect();
+        assert_eq!(grown, expected);
     }
-}
 
-fn ntfsls(image: &Path, folder: &str) -> Option<BTreeSet<String>> {
-    let (good, text) = rig::run("ntfsls", &["-f", "-p", folder, image.to_str().unwrap()])?;
-    assert!(good, "ntfsls {folder}: {text}");
-    Some(text.lines().filter(|l| !["", ".", ".."].contains(l)).map(str::to_string).collect())
+    fn compare_folder(&self, folder: &rig::ntfs_3g::Seen, children: &BTreeMap<Units, FileReference>) {
+        let mut left = children.clone();
+        let mut twins = BTreeSet::new();
+        for entry in &folder.entries {
+            let shown = reseal_dtyp::utf16_lossy(&entry.name);
+            assert_eq!(entry.found, entry.reference, "{shown} is not found in {}", folder.reference);
+            if entry.namespace == 2 {
+                assert!(twins.insert(entry.reference) || !self.model.nodes[&FileReference(entry.reference)].is_folder);
+            } else {
+                assert_eq!(left.remove(&entry.name), Some(FileReference(entry.reference)), "{shown}");
+            }
+        }
+        assert!(left.is_empty(), "folder {} has lost {} names", folder.reference, left.len());
+    }
 }
 
 const STEPS: usize = 5000;
 const CHECK_EVERY: usize = 1000;
 const OTHERS_EVERY: usize = 20_000;
+
+/// All files above the system's.
+fn all_files(volume: &Volume) -> Vec<FileReference> {
+    let found = volume.scan(Vec::new, |out: &mut Vec<FileReference>, scanned| {
+        if let Scanned::Record(record) = scanned
+            && record.number() > 15
+            && record.owner() == record.reference()
+        {
+            out.push(record.reference());
+        }
+    });
+    found.unwrap().into_iter().flatten().collect()
+}
 
 /// `holes` makes the volume fragmented and nearly full before it starts.
 fn play(seed: u64, mib: u64, options: &[&str], holes: usize) {
@@ -459,12 +476,13 @@ fn play_with(seed: u64, mib: u64, options: &[&str], holes: usize, longest: Optio
         rig::fragment(&mut volume, holes, 0);
     }
     // What is there already lives outside of the model, which knows the folder only that it starts in.
+    let before = all_files(&volume);
     let top = volume.create_dir(volume.root(), "model", Security::Inherit, NOW).unwrap();
     let mut model = Model { top, nodes: BTreeMap::new(), children: BTreeMap::new(), refused: 0, records: 0 };
     model.children.insert(top, BTreeMap::new());
     let usual = if holes > 0 { 20 * cluster.max(20_000) } else { 200_000 };
     let (most, longest) = longest.map_or((1500, usual), |longest| (4000, longest));
-    let mut play = Play { random: Random::new(seed), disk, watched, writes: 0, volume, model, most, longest };
+    let mut play = Play { random: Random::new(seed), disk, watched, writes: 0, volume, model, before, most, longest };
     for index in 0..STEPS * rig::soak() {
         play.step();
         let done = index + 1;

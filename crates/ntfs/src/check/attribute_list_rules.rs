@@ -47,7 +47,8 @@ impl Volume {
 
     /// Returns the numbers of the records that belong to the file.
     fn check_list_of(&self, number: u64, place: &str, findings: &mut Findings) -> Result<Vec<u64>> {
-        let file = self.file_by_number(number)?;
+        let sequence = self.record(number)?.view()?.sequence();
+        let file = self.file_as_it_is(FileReference::new(number, sequence))?;
         let list = file.stream(kind::ATTRIBUTE_LIST, &[], &self.geometry)?;
         let list = list.map(|l| self.attribute_list(&l)).transpose()?.unwrap_or_default();
         let mut listed: HashSet<Named> = HashSet::new();

@@ -1,9 +1,12 @@
 //! What the tests share: blank volumes, a random source, independent programs as witnesses.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod alike;
 pub mod image;
+pub mod ntfs_3g;
 pub mod raw;
 pub mod spill;
+pub mod volumes;
 
 use reseal_disk::{MemoryDisk, ReadAt, WriteAt};
 use reseal_dtyp::{FileTime, Finding, Level, Result};
