@@ -1,7 +1,9 @@
 //! What the tests share: blank volumes, a random source, independent programs as witnesses.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod finer;
 pub mod image;
+pub mod kernel;
 pub mod ntfs_3g;
 pub mod raw;
 pub mod spill;
