@@ -57,7 +57,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Takes the file's keys out of `$ObjId:$O` and `$Reparse:$R`. A key that is missing is not looked for further: Windows
+    /// Takes the file's keys out of `$ObjId:$O` and `$Reparse:$R`, and its charge out of `$Quota:$Q`. A key that is missing is not looked for further: Windows
     /// leaves such files behind, too.
     pub(crate) fn remove_keys(&mut self, file: &File) -> Result<()> {
         if let Some(id) = file.resident(kind::OBJECT_ID, &[])?.and_then(|v| v.get(..16)).map(<[u8]>::to_vec) {
@@ -68,7 +68,7 @@ impl Volume {
             key.extend_from_slice(&file.reference.0.to_le_bytes());
             self.remove_key("$Reparse", name::R, &key, file.reference)?;
         }
-        Ok(())
+        self.discharge(file)
     }
 
     pub(crate) fn remove_key(

@@ -88,6 +88,7 @@ impl Volume {
         })?;
         let number = edit.file.number();
         edit.finish(self)?;
+        self.recount_usage()?;
         let Some(clusters) = target else { return Ok(()) };
         // Content goes last: every refusal lies behind us.
         self.write_clusters(&clusters, 0, data, number)?;

@@ -30,6 +30,8 @@ pub struct Volume {
     pub(crate) allocator: Option<crate::allocate::Allocator>,
     /// Records with a security descriptor of their own, once a pass over all records has seen them. No operation adds one.
     pub(crate) own_descriptors: std::sync::OnceLock<Vec<u64>>,
+    /// Whether a change of usage has to be told to `$Quota`, once that is known.
+    pub(crate) counts_usage: Option<bool>,
     facts: VolumeFacts,
 }
 
@@ -106,6 +108,7 @@ impl Volume {
             mirror_fault: None,
             allocator: None,
             own_descriptors: std::sync::OnceLock::new(),
+            counts_usage: None,
             facts: VolumeFacts { label: String::new(), version: (0, 0), flags: 0, log_state: LogState::Damaged },
         };
         volume.find_mft()?;

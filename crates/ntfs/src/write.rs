@@ -26,6 +26,7 @@ impl Volume {
             Err(error) => {
                 self.store.rollback();
                 self.allocator = None;
+                self.counts_usage = None;
                 self.mft = mft;
                 Err(error)
             }
