@@ -5,7 +5,6 @@ use crate::file::File;
 use crate::file_name::NameView;
 use crate::names_edit::stamp;
 use crate::reference::FileReference;
-use crate::replace::refuse_system;
 use crate::tree_edit::TreeEdit;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, FileTime, Kind, Result};
@@ -21,7 +20,7 @@ impl Volume {
     }
 
     pub(crate) fn remove_file(&mut self, reference: FileReference, now: FileTime) -> Result<()> {
-        refuse_system(reference)?;
+        self.refuse_own(reference)?;
         let file = self.file(reference)?;
         if file.base()?.is_directory() && !self.entries(reference)?.is_empty() {
             return Err(Error::new(Kind::Conflict, "the folder is not empty"));
