@@ -44,12 +44,40 @@ pub(crate) fn tidy() -> Result<()> {
     licences(&metadata, &mut complaints)?;
     sources(&mut complaints)?;
     ntfs_uses_only_io(&mut complaints)?;
+    named_tests(&mut complaints)?;
     crate::docs::check(&mut complaints)?;
     if complaints.is_empty() {
         return Ok(());
     }
     complaints.iter().for_each(|c| eprintln!("tidy: {c}"));
     bail!("{} complaints", complaints.len())
+}
+
+/// Every test that the table of traps names exists.
+fn named_tests(out: &mut Vec<String>) -> Result<()> {
+    let document = "docs/formats/ntfs.md";
+    let text = std::fs::read_to_string(root().join(document))?;
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter_map(|word| word.split_once("::"));
+    let mut found = 0;
+    for (place, test) in words {
+        found += 1;
+        let file = match place.split_once('/') {
+            None => format!("crates/ntfs/tests/{place}.rs"),
+            Some(("src", file)) => format!("crates/ntfs/src/{file}.rs"),
+            Some((other, file)) => format!("crates/{other}/tests/{file}.rs"),
+        };
+        let source = std::fs::read_to_string(root().join(&file)).unwrap_or_default();
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        let start = format!("fn {test}()");
+        if !lines.windows(2).any(|pair| pair[0] == "#[test]" && pair[1].starts_with(&start)) {
+            out.push(format!("{document} names a test that does not exist: {file}, {test}"));
+        }
+    }
+    if found == 0 {
+        out.push(format!("{document} has no table of traps and their tests"));
+    }
+    Ok(())
 }
 
 fn packages(metadata: &Value) -> Result<&Vec<Value>> {

@@ -159,6 +159,40 @@ fn volume_flags(bytes: &[u8]) -> Vec<usize> {
 }
 
 #[test]
+fn a_hibernated_windows_is_refused() {
+    let bench = Bench::new();
+    let builder = || ImageBuilder { container: Container::Raw, bare: true, ..ImageBuilder::default() };
+    let image = made_up();
+    let stored = |signature: &[u8], len: usize| [signature, &vec![0; len - signature.len()]].concat();
+    let cases = [
+        (stored(b"HIBR", 8192), true),
+        (stored(b"hibr", 8192), true),
+        (stored(b"Hibr", 4096), true),
+        // Shorter than a page: Windows has not written it to its end.
+        (stored(b"WAKE", 4095), true),
+        (Vec::new(), true),
+        (stored(b"WAKE", 4096), false),
+        (stored(b"", 8192), false),
+    ];
+    for (index, (content, is_refused)) in cases.into_iter().enumerate() {
+        let path = bench.path(&format!("{index}.raw"));
+        let built = builder().build(&path, |volume| {
+            image.fill(volume)?;
+            let (root, time) = (volume.root(), reseal_dtyp::FileTime(133_500_000_000_000_000));
+            volume.create_file(root, "hiberfil.sys", &content, reseal_ntfs::Security::Inherit, time)?;
+            Ok(())
+        });
+        built.expect("the image can be built");
+        let run = reseal(["generalize", path.to_str().expect("a plain name"), "-n"]);
+        if is_refused {
+            run.exits(3).says("hibernated").says("powercfg /h off");
+        } else {
+            run.exits(0);
+        }
+    }
+}
+
+#[test]
 fn one_json_document_with_a_schema() {
     let bench = Bench::new();
     let gold = bench.synthetic();

@@ -128,6 +128,7 @@ impl Volume {
         }
         stamp(&mut folder.edit, now)?;
         folder.finish(self)?;
+        self.recount_usage()?;
         if let (Some(clusters), Some(data)) = (clusters, data) {
             self.fill(&clusters, data, reference.record())?;
         }

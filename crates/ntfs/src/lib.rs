@@ -33,6 +33,7 @@ mod make_room;
 mod names_edit;
 mod overwrite;
 mod plain;
+mod quota;
 mod record;
 mod record_edit;
 mod reference;

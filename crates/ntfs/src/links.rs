@@ -6,7 +6,6 @@ use crate::file_name::{FileName, NameView, Namespace};
 use crate::names_edit::{self, Duplicated, stamp};
 use crate::reference::FileReference;
 use crate::rename::stamp_changed;
-use crate::replace::refuse_system;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, FileTime, Kind, Result};
 
@@ -29,7 +28,7 @@ impl Volume {
         name: &[u16],
         now: FileTime,
     ) -> Result<()> {
-        refuse_system(reference)?;
+        self.refuse_own(reference)?;
         let file = self.file(reference)?;
         if file.base()?.is_directory() {
             return Err(Error::new(Kind::Conflict, "a folder has one name only"));
@@ -60,7 +59,7 @@ impl Volume {
     /// `NotFound` when the file has no such name; `Conflict` for a folder that is not empty.
     pub fn unlink(&mut self, reference: FileReference, name: &FileName, now: FileTime) -> Result<()> {
         self.operation(|volume| {
-            refuse_system(reference)?;
+            volume.refuse_own(reference)?;
             if name.namespace == Namespace::Dos {
                 return Err(Error::new(Kind::Conflict, "an 8.3 twin goes with its long name"));
             }
@@ -91,7 +90,7 @@ impl Volume {
     /// Sets the four times of a file (created, content changed, record changed, accessed), in all its names too.
     pub fn set_times(&mut self, reference: FileReference, times: [FileTime; 4]) -> Result<()> {
         self.operation(|volume| {
-            refuse_system(reference)?;
+            volume.refuse_own(reference)?;
             let mut edit = FileEdit::new(volume.file(reference)?);
             let spot = edit.spot(kind::STANDARD_INFORMATION, &[])?;
             let spot =

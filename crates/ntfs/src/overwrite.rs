@@ -4,7 +4,6 @@ use crate::attribute::kind;
 use crate::file_edit::FileEdit;
 use crate::names_edit::stamp;
 use crate::reference::FileReference;
-use crate::replace::refuse_system;
 use crate::stream::Stream;
 use crate::volume::Volume;
 use reseal_dtyp::{FileTime, Result};
@@ -34,7 +33,7 @@ impl Volume {
         pieces: &[(u64, &[u8])],
         now: FileTime,
     ) -> Result<bool> {
-        refuse_system(reference)?;
+        self.refuse_own(reference)?;
         let file = self.file(reference)?;
         let Some(Stream::Clusters(clusters)) = file.stream(kind::DATA, stream, &self.geometry)? else {
             return Ok(false);

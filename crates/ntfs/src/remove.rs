@@ -5,7 +5,6 @@ use crate::file::File;
 use crate::file_name::NameView;
 use crate::names_edit::stamp;
 use crate::reference::FileReference;
-use crate::replace::refuse_system;
 use crate::tree_edit::TreeEdit;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, FileTime, Kind, Result};
@@ -21,7 +20,7 @@ impl Volume {
     }
 
     pub(crate) fn remove_file(&mut self, reference: FileReference, now: FileTime) -> Result<()> {
-        refuse_system(reference)?;
+        self.refuse_own(reference)?;
         let file = self.file(reference)?;
         if file.base()?.is_directory() && !self.entries(reference)?.is_empty() {
             return Err(Error::new(Kind::Conflict, "the folder is not empty"));
@@ -57,7 +56,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Takes the file's keys out of `$ObjId:$O` and `$Reparse:$R`. A key that is missing is not looked for further: Windows
+    /// Takes the file's keys out of `$ObjId:$O` and `$Reparse:$R`, and its charge out of `$Quota:$Q`. A key that is missing is not looked for further: Windows
     /// leaves such files behind, too.
     pub(crate) fn remove_keys(&mut self, file: &File) -> Result<()> {
         if let Some(id) = file.resident(kind::OBJECT_ID, &[])?.and_then(|v| v.get(..16)).map(<[u8]>::to_vec) {
@@ -68,7 +67,7 @@ impl Volume {
             key.extend_from_slice(&file.reference.0.to_le_bytes());
             self.remove_key("$Reparse", name::R, &key, file.reference)?;
         }
-        Ok(())
+        self.discharge(file)
     }
 
     pub(crate) fn remove_key(

@@ -41,7 +41,7 @@ impl Volume {
     }
 
     fn remove_all(&mut self, top: FileReference, now: FileTime) -> Result<RemovedTree> {
-        refuse_system(top)?;
+        self.refuse_own(top)?;
         if !self.file(top)?.base()?.is_directory() {
             self.remove_file(top, now)?;
             return Ok(RemovedTree { files: 1, ..RemovedTree::default() });

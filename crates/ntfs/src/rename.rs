@@ -51,7 +51,7 @@ impl Volume {
         new: &[u16],
         now: FileTime,
     ) -> Result<()> {
-        refuse_system(reference)?;
+        self.refuse_own(reference)?;
         if old.namespace == Namespace::Dos {
             return Err(Error::new(Kind::Conflict, "an 8.3 twin is renamed with its long name"));
         }

@@ -5,7 +5,7 @@ use crate::file_edit::{FileEdit, Spot, set_sizes};
 use crate::names_edit::stamp;
 use crate::plain::Cleared;
 use crate::record_edit::{self, Sizes};
-use crate::reference::FileReference;
+use crate::reference::{FileReference, system};
 use crate::runs::{self, Run};
 use crate::stream::{Clusters, Stream};
 use crate::volume::Volume;
@@ -28,7 +28,7 @@ impl Volume {
     }
 
     fn replace_stream(&mut self, reference: FileReference, stream: &[u16], data: &[u8], now: FileTime) -> Result<()> {
-        refuse_system(reference)?;
+        self.refuse_own(reference)?;
         let file = self.file(reference)?;
         let old = file.stream(kind::DATA, stream, &self.geometry)?;
         let mut edit = FileEdit::new(file);
@@ -54,7 +54,7 @@ impl Volume {
     /// Takes a named stream away, its clusters are freed and zeroed. `NotFound` when there is none; the unnamed stream stays.
     pub fn remove_stream(&mut self, reference: FileReference, stream: &[u16], now: FileTime) -> Result<()> {
         self.operation(|volume| {
-            refuse_system(reference)?;
+            volume.refuse_own(reference)?;
             let mut edit = FileEdit::new(volume.file(reference)?);
             if stream.is_empty() || edit.spot(kind::DATA, stream)?.is_none() {
                 let text = reseal_dtyp::utf16_lossy(stream);
@@ -88,6 +88,7 @@ impl Volume {
         })?;
         let number = edit.file.number();
         edit.finish(self)?;
+        self.recount_usage()?;
         let Some(clusters) = target else { return Ok(()) };
         // Content goes last: every refusal lies behind us.
         self.write_clusters(&clusters, 0, data, number)?;
@@ -172,7 +173,28 @@ pub(crate) fn refuse_system(reference: FileReference) -> Result<()> {
     Ok(())
 }
 
+/// Folders above a file that are looked at: what lies deeper is not of the volume itself.
+const LEVELS: usize = 16;
+
 impl Volume {
+    /// As [`refuse_system`], and for what lies in `$Extend`: the indexes, the change journal, the transaction logs.
+    pub(crate) fn refuse_own(&self, reference: FileReference) -> Result<()> {
+        refuse_system(reference)?;
+        let mut current = reference;
+        for _ in 0..LEVELS {
+            let Ok(record) = self.record(current.record()) else { return Ok(()) };
+            let Some(parent) = record.view()?.names().next().map(|name| name.parent()) else { return Ok(()) };
+            if parent.record() == system::EXTEND {
+                return Err(Error::unsupported(format!("file {reference} in $Extend belongs to the volume itself")));
+            }
+            if parent.record() < FIRST_ORDINARY {
+                return Ok(());
+            }
+            current = parent;
+        }
+        Ok(())
+    }
+
     /// All clusters of a file, of all attributes and records.
     pub(crate) fn clusters_of(&self, file: &crate::file::File) -> Result<Vec<Run>> {
         let mut out = Vec::new();

@@ -14,6 +14,7 @@ use crate::stream::Stream;
 use crate::volume::Volume;
 use reseal_dtyp::{Error, Kind, Result};
 use reseal_sid::SidMap;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// What [`Volume::rewrite_sids`] did.
@@ -31,6 +32,8 @@ pub struct SecurityRewrite {
     pub own_descriptors: usize,
     /// Entries of `$Quota` that held an old SID.
     pub quota_entries: usize,
+    /// The entries of `$Quota:$O` had to trade places, by an order that is not documented. Only where quotas are off.
+    pub quota_reordered: bool,
 }
 
 /// Where a scan found an old SID in a `$SECURITY_DESCRIPTOR` attribute.
@@ -43,7 +46,7 @@ impl Volume {
     /// Replaces every old SID of `map` in `$Secure` (both copies, both indexes), in `$SECURITY_DESCRIPTOR` attributes and in
     /// `$Quota`, all or nothing. A second call changes nothing.
     ///
-    /// `Damaged` when a descriptor's copies differ, its hash is wrong, or the indexes disagree with `$SDS`: what was broken
+    /// `Unsupported` when quotas are in use and their index would have to be sorted anew. `Damaged` when a descriptor's copies differ, its hash is wrong, or the indexes disagree with `$SDS`: what was broken
     /// before is not written over.
     pub fn rewrite_sids(&mut self, map: &SidMap) -> Result<SecurityRewrite> {
         self.inherited.clear();
@@ -204,7 +207,7 @@ impl Volume {
         for index_name in [name::O, name::Q] {
             let Some(tree) = self.tree(&file, index_name)? else { continue };
             let mut slots = self.slots(tree)?;
-            let orders = [is_ascending(&slots, true), is_ascending(&slots, false)];
+            let before = orders(&slots);
             let mut changed = 0;
             for i in 0..slots.len() {
                 // The two header words are no part of a SID: 16 bytes of lengths and flags, then key and data.
@@ -213,13 +216,19 @@ impl Volume {
             if changed == 0 {
                 continue;
             }
-            if index_name == name::O && orders != [is_ascending(&slots, true), is_ascending(&slots, false)] {
-                // How Windows orders SIDs of different length is not documented, so both readings have to hold afterwards.
-                slots.sort(self)?;
-                if orders != [is_ascending(&slots, true), is_ascending(&slots, false)] {
+            // How Windows orders SIDs is not documented: every reading that fits the old order has to fit the new one.
+            let keeps = before.contains(&true) && before.iter().zip(orders(&slots)).all(|(old, new)| !old || new);
+            if index_name == name::O && !keeps {
+                if self.has_quotas()? {
                     let detail = "$Quota: the new SIDs change the order of $O in a way that is not documented";
                     return Err(Error::new(Kind::Unsupported, detail));
                 }
+                // Nobody searches it before quotas are switched on.
+                slots.sort(self)?;
+                if !orders(&slots)[0] {
+                    return Err(Error::new(Kind::Unsupported, "$Quota: $O would have a SID twice"));
+                }
+                counts.quota_reordered = true;
             }
             self.stage_slots(&slots, index_name)?;
             counts.quota_entries += changed;
@@ -314,14 +323,16 @@ fn rewrite_orphans(map: &SidMap, secure: &mut Secure) -> usize {
     replaced
 }
 
-/// Whether the SIDs that are the keys of the slots ascend, as bytes or by length first.
-fn is_ascending(slots: &Slots, length_first: bool) -> bool {
-    let keys = (0..slots.len()).map(|i| slots.key_of(i));
-    let keys: Vec<&[u8]> = keys.collect();
-    keys.windows(2).all(|w| {
-        let by_length = if length_first { w[0].len().cmp(&w[1].len()) } else { std::cmp::Ordering::Equal };
-        by_length.then_with(|| w[0].cmp(w[1])).is_lt()
-    })
+/// Whether the SIDs that are the keys of the slots ascend: by length and then as bytes, as bytes alone, and as 32-bit words, which
+/// compares sub-authorities as the numbers that they are.
+fn orders(slots: &Slots) -> [bool; 3] {
+    let keys: Vec<&[u8]> = (0..slots.len()).map(|i| slots.key_of(i)).collect();
+    let ascend = |compare: fn(&[u8], &[u8]) -> Ordering| keys.windows(2).all(|w| compare(w[0], w[1]).is_lt());
+    [
+        ascend(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b))),
+        ascend(<[u8]>::cmp),
+        ascend(crate::tree::compare_words),
+    ]
 }
 
 fn own_descriptors_of(record: &FileRecord<'_>, map: &SidMap, out: &mut Vec<Own>) {

@@ -44,7 +44,9 @@ impl Volume {
                 Some(field) => field.copy_from_slice(&id.to_le_bytes()),
                 None => return Err(Error::unsupported("the file has a record of NTFS 1.2, without a security id")),
             }
-            edit.finish(volume)
+            edit.finish(volume)?;
+            // The descriptor may name another owner.
+            volume.recount_usage()
         })
         .map_err(|e| e.within(format!("file {reference}")))
     }

@@ -77,6 +77,10 @@ impl FileEdit {
             if index == 0 && matches!(a.kind, kind::STANDARD_INFORMATION | kind::ATTRIBUTE_LIST) {
                 continue;
             }
+            // Windows needs $TXF_DATA of the root in the root's own record.
+            if index == 0 && own == system::ROOT && a.kind == kind::LOGGED_UTILITY_STREAM {
+                continue;
+            }
             // The volume is opened with what record 0 says about its own content.
             let starts = a.extent().is_some_and(|e| e.first_vcn == 0);
             if index == 0 && own == system::MFT && a.is(kind::DATA, &[]) && starts {

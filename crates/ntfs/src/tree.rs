@@ -233,7 +233,7 @@ pub(crate) fn compare_keys(rule: u32, upcase: &UpCase, a: &[u8], b: &[u8]) -> Re
 }
 
 /// Compares as little-endian 32-bit words, unsigned; the shorter one first.
-fn compare_words(a: &[u8], b: &[u8]) -> Ordering {
+pub(crate) fn compare_words(a: &[u8], b: &[u8]) -> Ordering {
     fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
         bytes.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
     }

@@ -34,6 +34,8 @@ pub struct Volume {
     pub(crate) own_descriptors: std::sync::OnceLock<Vec<u64>>,
     /// Security ids that folders with an id hand down to files (`false`) and folders, as far as they were asked for.
     pub(crate) inherited: HashMap<(u32, bool), u32>,
+    /// Whether a change of usage has to be told to `$Quota`, once that is known.
+    pub(crate) counts_usage: Option<bool>,
     pub(crate) facts: VolumeFacts,
 }
 
@@ -94,6 +96,7 @@ impl Volume {
             allocator: None,
             inherited: HashMap::new(),
             own_descriptors: std::sync::OnceLock::new(),
+            counts_usage: None,
             facts: VolumeFacts {
                 label: String::new(),
                 version: (0, 0),

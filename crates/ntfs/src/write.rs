@@ -28,6 +28,7 @@ impl Volume {
                 self.store.rollback();
                 self.allocator = None;
                 self.inherited.clear();
+                self.counts_usage = None;
                 self.mft = mft;
                 Err(error)
             }

@@ -45,6 +45,8 @@ struct Play {
     model: Model,
     /// Files above the system's that were there before the first operation.
     before: Vec<FileReference>,
+    /// Free places of a cluster at the start, and as many files between them.
+    holes: usize,
     /// More files than this are made fewer.
     most: u64,
     /// Bytes of the longest content.
@@ -427,6 +429,53 @@ impl Play {
         assert_eq!(grown, expected);
     }
 
+    /// The kernel's driver on the volume as it is, where it meets every name that it can find again, and no fault of the volume.
+    fn compare_with_kernel_as_it_is(&self) {
+        let Some(mounted) = rig::kernel::mount(rig::save(&self.disk).path()) else { return };
+        let mut names = self.holes as u64 + if self.holes > 0 { 4 } else { 2 };
+        let mut lost = 0;
+        let mut folders = vec![self.model.top];
+        while let Some(folder) = folders.pop() {
+            for (name, child) in &self.model.children[&folder] {
+                names += 1;
+                let is_text = String::from_utf16(name).is_ok();
+                lost += u64::from(!is_text);
+                folders.extend((is_text && self.model.nodes[child].is_folder).then_some(*child));
+            }
+        }
+        assert_eq!((mounted.files + mounted.folders, mounted.without_descriptor), (names, 1 + lost), "{mounted:?}");
+        // A name that is not found counts again when its content is asked for.
+        assert!((lost..=2 * lost).contains(&mounted.errors) && mounted.complaints.is_empty(), "{lost}, {mounted:?}");
+    }
+
+    /// The kernel's driver lists and reads every file, and goes on to write.
+    ///
+    /// It shows names as UTF-8 and cannot find a file again that has no such name, so on a copy of the volume those are renamed
+    /// first; and the file that fills the volume goes there, so that there is room for the files of the driver.
+    fn compare_with_kernel(&self) {
+        let copy = Arc::new(MemoryDisk::new(self.disk.to_vec()));
+        let mut volume = rig::open(&copy);
+        let mut files = self.holes as u64;
+        if let Some(filler) = volume.resolve("/filler").unwrap() {
+            volume.remove(filler, NOW).unwrap();
+        }
+        let mut folders = 2 + u64::from(self.holes > 0);
+        for (&file, node) in &self.model.nodes {
+            *if node.is_folder { &mut folders } else { &mut files } += node.names.len() as u64;
+            for (parent, name) in node.names.iter().filter(|(_, name)| String::from_utf16(name).is_err()) {
+                let text = reseal_dtyp::utf16_lossy(name).replace('\u{fffd}', "_");
+                let stored =
+                    volume.names_of(file).unwrap().into_iter().find(|n| n.parent == *parent && n.name == *name);
+                volume.rename_to(file, &stored.unwrap(), *parent, &wide(&text), NOW).unwrap();
+            }
+        }
+        let Some(mounted) = rig::kernel::mount(rig::save(&copy).path()) else { return };
+        assert_eq!((mounted.files, mounted.folders), (files, folders), "{mounted:?}");
+        // The root of mkntfs has its descriptor in its record, where the driver does not look.
+        let healthy = (mounted.errors, mounted.without_descriptor, mounted.probes, mounted.complaints.len());
+        assert_eq!(healthy, (0, 1, 400, 0), "{mounted:?}");
+    }
+
     fn compare_folder(&self, folder: &rig::ntfs_3g::Seen, children: &BTreeMap<Units, FileReference>) {
         let mut left = children.clone();
         let mut twins = BTreeSet::new();
@@ -467,7 +516,13 @@ fn play(seed: u64, mib: u64, options: &[&str], holes: usize) {
 
 /// `longest` content in bytes: short ones leave the clusters to folders and to `$MFT`, which goes on in further records then.
 fn play_with(seed: u64, mib: u64, options: &[&str], holes: usize, longest: Option<u64>) {
-    let Some(disk) = rig::blank(mib, options) else { return };
+    if let Some(disk) = rig::blank(mib, options) {
+        play_on(&disk, seed, &format!("{options:?}"), holes, longest);
+    }
+}
+
+fn play_on(disk: &Arc<MemoryDisk>, seed: u64, geometry: &str, holes: usize, longest: Option<u64>) {
+    let disk = disk.clone();
     let seed = seed + 100 * rig::soak() as u64;
     let watched = Watched::new(&disk);
     let mut volume = Volume::open(watched.clone()).unwrap();
@@ -482,7 +537,8 @@ fn play_with(seed: u64, mib: u64, options: &[&str], holes: usize, longest: Optio
     model.children.insert(top, BTreeMap::new());
     let usual = if holes > 0 { 20 * cluster.max(20_000) } else { 200_000 };
     let (most, longest) = longest.map_or((1500, usual), |longest| (4000, longest));
-    let mut play = Play { random: Random::new(seed), disk, watched, writes: 0, volume, model, before, most, longest };
+    let mut play =
+        Play { random: Random::new(seed), disk, watched, writes: 0, volume, model, before, holes, most, longest };
     for index in 0..STEPS * rig::soak() {
         play.step();
         let done = index + 1;
@@ -493,16 +549,19 @@ fn play_with(seed: u64, mib: u64, options: &[&str], holes: usize, longest: Optio
         }
         if done % OTHERS_EVERY == 0 {
             play.compare_with_others();
+            play.compare_with_kernel_as_it_is();
+            play.compare_with_kernel();
         }
     }
     // What another volume object reads from the medium is the same.
     play.compare(&rig::open(&play.disk));
     play.compare_with_others();
+    play.compare_with_kernel();
     let (files, refused) = (play.model.nodes.len(), play.model.refused);
     let records = play.model.records;
     let table = play.volume.stat(FileReference::new(0, 1)).unwrap().records;
     println!(
-        "{options:?}, {holes} holes, {} operations: {files} files in the end, up to {records} records, $MFT {table}, \
+        "{geometry}, {holes} holes, {} operations: {files} files in the end, up to {records} records, $MFT {table}, \
          {refused} times no room",
         STEPS * rig::soak()
     );
@@ -561,4 +620,25 @@ fn records_of_4_kib_nearly_full() {
 #[test]
 fn records_of_4_kib_in_clusters_of_64_kib() {
     play(10, 256, &["-s", "4096", "-c", "65536"], 0);
+}
+
+/// A geometry that mkntfs does not make.
+fn records_of_4_kib_in_clusters_of_512_bytes(seed: u64, mib: u64, holes: usize) {
+    let Some(disk) = rig::blank(mib, &["-s", "4096"]) else { return };
+    let disk = Arc::new(MemoryDisk::new(rig::finer::with_clusters_of_512_bytes(disk.to_vec())));
+    let info = rig::open(&disk).info();
+    assert_eq!((info.sector_size, info.cluster_size, info.record_size), (512, 512, 4096));
+    rig::assert_sound(&rig::open(&disk), "a blank volume");
+    rig::witnesses(&disk);
+    play_on(&disk, seed, "records of 4 KiB in clusters of 512 bytes", holes, None);
+}
+
+#[test]
+fn records_larger_than_clusters() {
+    records_of_4_kib_in_clusters_of_512_bytes(12, 64, 0);
+}
+
+#[test]
+fn records_larger_than_clusters_nearly_full() {
+    records_of_4_kib_in_clusters_of_512_bytes(13, 32, 3000);
 }

@@ -65,8 +65,10 @@ fn volume(subject: &Subject<'_>, out: &mut Vec<Refusal>) -> Result<()> {
     if let Some(node) = subject.tree.resolve(root, "hiberfil.sys")? {
         let mut head = [0; 4];
         let len = subject.tree.read_at(node, 0, &mut head)?;
-        // The first four bytes tell: HIBR means that a session is stored, WAKE or zeros that it is not.
-        if len < 4 || head.eq_ignore_ascii_case(b"HIBR") {
+        // The first four bytes tell: HIBR means that a session is stored, WAKE or zeros that it is not. A file of less than a
+        // page is none that Windows has resumed from.
+        let whole = subject.tree.size(node)?;
+        if len < 4 || whole < 4096 || head.eq_ignore_ascii_case(b"HIBR") {
             out.push(Refusal::new(
                 "hibernated",
                 r"\hiberfil.sys",

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod alike;
+pub mod finer;
 pub mod image;
+pub mod kernel;
 pub mod ntfs_3g;
 pub mod raw;
 pub mod spill;

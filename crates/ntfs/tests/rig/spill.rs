@@ -218,11 +218,18 @@ impl Raw {
         });
     }
 
-    /// Gives a view index that lies in its record these entries, which must be in order.
+    /// Gives the first view index of a file, which lies in its record, these entries, which must be in order.
     pub fn fill_view(&mut self, name: &str, entries: &[Vec<u8>]) {
+        self.fill_index(name, "$", entries);
+    }
+
+    /// The same for the index whose name starts so.
+    pub fn fill_index(&mut self, name: &str, index_name: &str, entries: &[Vec<u8>]) {
         let index = self.by_name(name);
+        let wanted: Vec<u8> = index_name.encode_utf16().flat_map(u16::to_le_bytes).collect();
         self.edit_attributes(index, |all| {
-            let root = all.iter_mut().find(|a| u32_at(a, 0) == 0x90).unwrap();
+            let is_it = |a: &&mut Vec<u8>| u32_at(a, 0) == 0x90 && a[u16_at(a, 0xa)..].starts_with(&wanted);
+            let root = all.iter_mut().find(is_it).unwrap();
             let value = u16_at(root, 0x14);
             root.truncate(value + 0x20);
             entries.iter().for_each(|e| root.extend_from_slice(e));
