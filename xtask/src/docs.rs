@@ -50,11 +50,24 @@ fn steps(reseal: &Path) -> Result<String> {
             out += &format!("- unproven without a real Windows: {}\n", word("unproven"));
         }
         let shown = text(Command::new(reseal).args(["steps", &word("id")]))?;
-        for line in shown.lines().filter_map(|l| l.strip_prefix("writes:")) {
-            out += &format!("- writes: `{}`\n", line.trim());
+        for line in shown.lines() {
+            match line.split_once(": ") {
+                Some(("writes", place)) => out += &format!("- writes: `{}`\n", place.trim()),
+                Some(("rule", rule)) => out += &format!("- rule: {}\n", marked(rule.trim())),
+                Some((kind, when)) if kind.starts_with("on a ") => out += &format!("- {kind}: {}\n", when.trim()),
+                _ => {}
+            }
         }
     }
     Ok(out)
+}
+
+/// A rule with its place as code: the place begins with the first word that has a backslash or a percent sign.
+fn marked(rule: &str) -> String {
+    match rule.find(['\\', '%']).and_then(|at| rule[..at].rfind(' ').map(|blank| blank + 1).or(Some(0))) {
+        Some(at) => format!("{}`{}`", &rule[..at], &rule[at..]),
+        None => rule.to_owned(),
+    }
 }
 
 fn cli(reseal: &Path) -> Result<String> {

@@ -112,6 +112,9 @@ pub(crate) struct Generalize {
     /// Steps, such as machine-sid,setup-state or default,-event-logs. See `reseal steps`.
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub(crate) steps: Option<String>,
+    /// Further rules: values, keys, files to remove, in TOML; repeatable. See docs/rules.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Vec<PathBuf>,
     /// Mark the volume dirty, so that Windows runs chkdsk on it at its first start.
     #[arg(long)]
     pub(crate) schedule_chkdsk: bool,

@@ -4,7 +4,7 @@ use crate::args::Generalize;
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::{Context, Result, bail};
-use reseal::{FileTime, Image, InPlace, Inputs, Options, SidChoice, StepSelection};
+use reseal::{FileTime, Image, InPlace, Inputs, Options, RuleFile, SidChoice, StepSelection};
 
 pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
     let (options, inputs) = match (options(args), inputs(args)) {
@@ -77,6 +77,7 @@ fn options(args: &Generalize) -> Result<Options> {
         computer_name: args.computer_name.clone(),
         unattend: unattend.transpose()?,
         steps: args.steps.as_deref().map_or(Ok(StepSelection::default()), StepSelection::parse)?,
+        rules: args.rules.iter().map(|path| RuleFile::load(path)).collect::<reseal::Result<_>>()?,
         schedule_chkdsk: args.schedule_chkdsk,
         allow: args.allow.clone(),
         strict: args.strict,

@@ -70,6 +70,12 @@ pub(crate) fn steps(args: &Steps) -> Result<Exit> {
             let mut text = format!("\n{}\n\n", spec.about);
             spec.mirrors.iter().for_each(|part| text += &format!("mirrors: {part}\n"));
             spec.writes.iter().for_each(|scope| text += &format!("writes:  {scope}\n"));
+            spec.actions.iter().for_each(|action| text += &format!("rule:    {action}\n"));
+            let ask =
+                [("client", spec.client), ("server", spec.server)].into_iter().filter(|(_, u)| *u == reseal::Use::Ask);
+            ask.for_each(|(kind, _)| {
+                text += &format!("on a {kind}: only when it is asked for (--steps +{})\n", spec.id)
+            });
             if !spec.unproven.is_empty() {
                 text += &format!("unproven: {}\n", spec.unproven);
             }

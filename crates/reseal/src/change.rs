@@ -32,7 +32,12 @@ pub enum Target {
         /// What holds them.
         place: String,
     },
-    /// A file or folder.
+    /// A folder with all in it.
+    Folder {
+        /// Path from the volume's root.
+        path: String,
+    },
+    /// A file, or a folder without what is in it.
     File {
         /// Path from the volume's root.
         path: String,
@@ -44,6 +49,11 @@ impl Target {
     pub(crate) fn file(path: &str) -> Target {
         Target::File { path: format!(r"\{}", path.trim_start_matches('\\')) }
     }
+
+    /// A folder, likewise.
+    pub(crate) fn folder(path: &str) -> Target {
+        Target::Folder { path: format!(r"\{}", path.trim_start_matches('\\')) }
+    }
 }
 
 impl std::fmt::Display for Target {
@@ -54,6 +64,7 @@ impl std::fmt::Display for Target {
             Target::Key { hive, key } => write!(f, "{hive}: {key}"),
             Target::HiveSids { hive } => write!(f, "{hive}: machine SIDs"),
             Target::Descriptors { place } => write!(f, "{place}: security descriptors"),
+            Target::Folder { path } => write!(f, r"{path}\…"),
             Target::File { path } => f.write_str(path),
         }
     }

@@ -161,7 +161,8 @@ fn stage(
 
     observer.phase("staging");
     let (mut changes, mut steps, mut sid) = (Vec::new(), Vec::new(), None);
-    for step in STEPS.iter().filter(|step| options.steps.contains(step.spec().id)) {
+    let is_server = facts.is_server();
+    for step in STEPS.iter().filter(|step| options.steps.runs(step.spec(), is_server)) {
         let spec = step.spec();
         let before = changes.len();
         let mut session = Session {
@@ -174,6 +175,7 @@ fn stage(
             survey: &survey,
             changes: &mut changes,
             findings: &mut findings,
+            in_rule: false,
             sid: &mut sid,
         };
         let note = step.stage(&mut session).within(format!("step {}", spec.id))?;

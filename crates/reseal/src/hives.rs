@@ -57,6 +57,38 @@ pub(crate) struct HiveSet {
     pub(crate) findings: Vec<Finding>,
 }
 
+/// One of the hives of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HiveAt(usize);
+
+/// What names a hive: its place in the set, or its role.
+pub(crate) trait Which: Copy {
+    /// Its place; `None` when the installation has none.
+    fn find(self, set: &HiveSet) -> Option<HiveAt>;
+    /// Its name for messages.
+    fn name(self, set: &HiveSet) -> String;
+}
+
+impl Which for HiveAt {
+    fn find(self, _: &HiveSet) -> Option<HiveAt> {
+        Some(self)
+    }
+
+    fn name(self, set: &HiveSet) -> String {
+        set.at(self).path.clone()
+    }
+}
+
+impl Which for MachineHive {
+    fn find(self, set: &HiveSet) -> Option<HiveAt> {
+        set.position(self)
+    }
+
+    fn name(self, _: &HiveSet) -> String {
+        self.file_name().to_owned()
+    }
+}
+
 /// A file that may be a hive.
 struct Candidate {
     path: String,
@@ -95,8 +127,32 @@ impl HiveSet {
         self.files.iter().find(|file| file.machine == Some(which))
     }
 
-    pub(crate) fn machine_mut(&mut self, which: MachineHive) -> Option<&mut HiveFile> {
-        self.files.iter_mut().find(|file| file.machine == Some(which))
+    /// Where the hive of the machine stands.
+    pub(crate) fn position(&self, which: MachineHive) -> Option<HiveAt> {
+        self.files.iter().position(|file| file.machine == Some(which)).map(HiveAt)
+    }
+
+    /// The hives whose path, in small letters, is wanted.
+    pub(crate) fn where_path(&self, wanted: impl Fn(&str) -> bool) -> Vec<HiveAt> {
+        let fits = |file: &HiveFile| wanted(&file.path.to_ascii_lowercase());
+        self.files.iter().enumerate().filter(|(_, file)| fits(file)).map(|(i, _)| HiveAt(i)).collect()
+    }
+
+    pub(crate) fn at(&self, at: HiveAt) -> &HiveFile {
+        &self.files[at.0]
+    }
+
+    pub(crate) fn at_mut(&mut self, at: HiveAt) -> &mut HiveFile {
+        &mut self.files[at.0]
+    }
+
+    /// A file or folder is gone, and the hives in it with it.
+    pub(crate) fn forget_below(&mut self, path: &str) {
+        let gone = path.trim_start_matches('\\').to_ascii_lowercase();
+        self.files.retain(|file| {
+            let own = file.path.trim_start_matches('\\').to_ascii_lowercase();
+            !own.strip_prefix(&gone).is_some_and(|rest| rest.is_empty() || rest.starts_with('\\'))
+        });
     }
 
     /// Puts edited hives back, one by one in file-reference order, and empties their logs. Returns how many.

@@ -156,6 +156,10 @@ impl Tree for NtfsTree {
         self.volume.remove(file(node), now)
     }
 
+    fn remove_tree(&mut self, node: NodeId, now: FileTime) -> Result<u64> {
+        Ok(self.volume.remove_tree(file(node), now)?.files)
+    }
+
     fn rename_sids(&mut self, node: NodeId, map: &SidMap, now: FileTime) -> Result<usize> {
         let mut renamed = 0;
         for name in self.volume.names_of(file(node))? {
@@ -175,7 +179,12 @@ impl Tree for NtfsTree {
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts> {
         let done = self.volume.rewrite_sids(map)?;
         let changed = done.changed + done.own_descriptors;
-        Ok(DescriptorCounts { unique: done.descriptors + done.own_descriptors, changed, sids: done.sids })
+        Ok(DescriptorCounts {
+            unique: done.descriptors + done.own_descriptors,
+            changed,
+            sids: done.sids,
+            quota_reordered: done.quota_reordered,
+        })
     }
 
     fn schedule_check(&mut self) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! What a user asks for.
 
 use crate::error::{Error, Kind, Result};
+use crate::steps::{Spec, Use};
 use reseal_dtyp::DomainSid;
 
 /// The machine SID that the sealed image shall have.
@@ -15,22 +16,35 @@ pub enum SidChoice {
     Given(DomainSid),
 }
 
-/// Which steps run.
+/// Which steps run: the defaults of the installation's kind, or none, and what was added and taken away by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepSelection(Vec<&'static str>);
+pub struct StepSelection {
+    base: Base,
+    added: Vec<&'static str>,
+    removed: Vec<&'static str>,
+}
+
+/// What a selection starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Base {
+    Nothing,
+    Defaults,
+    All,
+}
 
 impl Default for StepSelection {
     fn default() -> StepSelection {
-        StepSelection(crate::steps::STEPS.iter().map(|step| step.spec().id).collect())
+        StepSelection { base: Base::Defaults, added: Vec::new(), removed: Vec::new() }
     }
 }
 
 impl StepSelection {
-    /// Reads `default,-event-logs` or `machine-sid,setup-state`: names add, `-` removes, `default` and `all` are all steps.
-    /// `Usage` for an unknown name.
+    /// Reads `default,-event-logs` or `machine-sid,setup-state`: names add, `-` removes; `default` are the steps that run
+    /// when nothing is said, `all` are those too that have to be asked for. `Usage` for an unknown name.
     pub fn parse(text: &str) -> Result<StepSelection> {
-        let all = StepSelection::default().0;
-        let mut chosen: Vec<&'static str> = Vec::new();
+        let mut chosen = StepSelection { base: Base::Nothing, ..StepSelection::default() };
+        let known = || crate::steps::catalogue().map(|spec| spec.id);
+        let listed = || known().collect::<Vec<_>>().join(", ");
         for (i, word) in text.split(',').map(str::trim).filter(|w| !w.is_empty()).enumerate() {
             let (remove, name) = match word.strip_prefix('-') {
                 Some(name) => (true, name),
@@ -38,31 +52,42 @@ impl StepSelection {
             };
             // `-event-logs` alone means: all but that.
             if i == 0 && (remove || word.starts_with('+')) {
-                chosen.clone_from(&all);
+                chosen.base = Base::Defaults;
             }
             if matches!(name, "default" | "all") {
-                chosen = if remove { Vec::new() } else { all.clone() };
+                let base = if name == "all" { Base::All } else { Base::Defaults };
+                chosen = StepSelection { base: if remove { Base::Nothing } else { base }, ..StepSelection::default() };
                 continue;
             }
-            let id = all.iter().find(|id| **id == name).copied().ok_or_else(|| {
+            let id = known().find(|id| *id == name).ok_or_else(|| {
                 Error::new(Kind::Usage, format!("there is no step `{name}`"))
-                    .hint(format!("the steps are: {}", all.join(", ")))
+                    .hint(format!("the steps are: {}", listed()))
             })?;
-            chosen.retain(|have| *have != id);
-            if !remove {
-                chosen.push(id);
-            }
+            chosen.added.retain(|have| *have != id);
+            chosen.removed.retain(|have| *have != id);
+            if remove { &mut chosen.removed } else { &mut chosen.added }.push(id);
         }
-        if chosen.is_empty() {
+        if chosen.base == Base::Nothing && chosen.added.is_empty() {
             return Err(Error::new(Kind::Usage, format!("`{text}` selects no step"))
-                .hint(format!("the steps are: {}", all.join(", "))));
+                .hint(format!("the steps are: {}", listed())));
         }
-        Ok(StepSelection(chosen))
+        Ok(chosen)
     }
 
-    /// Whether a step runs.
-    pub fn contains(&self, id: &str) -> bool {
-        self.0.contains(&id)
+    /// Whether a step runs, on a server or on a client.
+    pub fn runs(&self, spec: &Spec, is_server: bool) -> bool {
+        let default = if is_server { spec.server } else { spec.client } == Use::On;
+        let based = match self.base {
+            Base::Nothing => false,
+            Base::Defaults => default,
+            Base::All => true,
+        };
+        !self.removed.contains(&spec.id) && (based || self.added.contains(&spec.id))
+    }
+
+    /// [`StepSelection::runs`] by id, for a step that runs on both by default.
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        crate::steps::catalogue().any(|spec| spec.id == id && self.runs(spec, false))
     }
 }
 
@@ -77,6 +102,8 @@ pub struct Options {
     pub unattend: Option<Vec<u8>>,
     /// Steps.
     pub steps: StepSelection,
+    /// Further rules, of the user.
+    pub rules: Vec<crate::rules::RuleFile>,
     /// Have Windows check the volume at its next start.
     pub schedule_chkdsk: bool,
     /// Guards that the user allows.

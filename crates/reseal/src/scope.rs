@@ -44,6 +44,8 @@ pub enum Scope {
     SidsInVolume,
     /// A file, or a folder and what is below it, from the Windows volume's root.
     File(&'static str),
+    /// What the rules of the step name, and nothing else.
+    Rules,
 }
 
 impl Scope {
@@ -75,6 +77,7 @@ impl std::fmt::Display for Scope {
             Scope::SidsInHives => f.write_str("machine SIDs in every hive"),
             Scope::SidsInVolume => f.write_str("machine SIDs in every security descriptor and file name"),
             Scope::File(path) => write!(f, "\\{path}"),
+            Scope::Rules => f.write_str("what its rules name"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! no change and is not recorded, so the second plan of a sealed image is empty.
 
 use crate::error::{Error, Kind, Result, Within};
-use crate::hives::{HiveFile, HiveSet};
+use crate::hives::{HiveSet, Which};
 use crate::inputs::{Inputs, digest};
 use crate::options::Options;
 use crate::scope::{MachineHive, Scope};
@@ -25,6 +25,8 @@ pub(crate) struct Session<'a> {
     pub(crate) survey: &'a Survey,
     pub(crate) changes: &'a mut Vec<Change>,
     pub(crate) findings: &'a mut Vec<Finding>,
+    /// Whether a rule of the step is at work: it names its places itself.
+    pub(crate) in_rule: bool,
     /// The machine SID step's result, for the report.
     pub(crate) sid: &'a mut Option<crate::SidOutcome>,
 }
@@ -36,15 +38,15 @@ impl Session<'_> {
     }
 
     /// A value, when hive, key and value are there.
-    pub(crate) fn value(&self, which: MachineHive, key: &str, name: &str) -> Result<Option<Value>> {
-        let Some(file) = self.hives.machine(which) else { return Ok(None) };
+    pub(crate) fn value(&self, which: impl Which, key: &str, name: &str) -> Result<Option<Value>> {
+        let Some(file) = which.find(self.hives).map(|at| self.hives.at(at)) else { return Ok(None) };
         let read = || file.hive.key(key)?.map_or(Ok(None), |id| file.hive.value(id, name));
         read().within(&file.path).map_err(|e: Error| e.subject(key.to_owned()))
     }
 
     /// Names of the values of a key; empty when it is absent.
-    pub(crate) fn value_names(&self, which: MachineHive, key: &str) -> Result<Vec<String>> {
-        let Some(file) = self.hives.machine(which) else { return Ok(Vec::new()) };
+    pub(crate) fn value_names(&self, which: impl Which, key: &str) -> Result<Vec<String>> {
+        let Some(file) = which.find(self.hives).map(|at| self.hives.at(at)) else { return Ok(Vec::new()) };
         let read = || -> reseal_dtyp::Result<Vec<String>> {
             let Some(id) = file.hive.key(key)? else { return Ok(Vec::new()) };
             Ok(file.hive.values(id)?.iter().map(Value::name_lossy).collect())
@@ -53,7 +55,7 @@ impl Session<'_> {
     }
 
     /// Sets a value of an existing key.
-    pub(crate) fn set(&mut self, which: MachineHive, key: &str, name: &str, ty: u32, data: &[u8]) -> Result<()> {
+    pub(crate) fn set(&mut self, which: impl Which, key: &str, name: &str, ty: u32, data: &[u8]) -> Result<()> {
         let before = self.value(which, key, name)?;
         if before.as_ref().is_some_and(|v| v.ty == ty && v.data == data) {
             return Ok(());
@@ -66,18 +68,19 @@ impl Session<'_> {
             hive.set_clock(Some(now));
             hive.set_value(id, name, ty, data)
         })?;
-        let shown = |v: &Value| show(which, name, v);
+        let secret = self.is_secret(which);
+        let shown = |v: &Value| show(secret, name, v);
         let after = Value { name: name.encode_utf16().collect(), ty, data: data.to_vec() };
         self.record(
             Target::Value { hive: path, key: key.to_owned(), name: name.to_owned() },
             before.as_ref().map(shown),
-            Some(show(which, name, &after)),
+            Some(show(secret, name, &after)),
         );
         Ok(())
     }
 
     /// Sets a value that exists, keeping its type; an absent one is not invented.
-    pub(crate) fn set_existing(&mut self, which: MachineHive, key: &str, name: &str, data: &[u8]) -> Result<bool> {
+    pub(crate) fn set_existing(&mut self, which: impl Which, key: &str, name: &str, data: &[u8]) -> Result<bool> {
         match self.value(which, key, name)? {
             Some(value) => self.set(which, key, name, value.ty, data).map(|()| true),
             None => Ok(false),
@@ -85,7 +88,7 @@ impl Session<'_> {
     }
 
     /// Sets a DWORD that exists; one of another size is left and reported, since its meaning is not known.
-    pub(crate) fn set_existing_u32(&mut self, which: MachineHive, key: &str, name: &str, number: u32) -> Result<bool> {
+    pub(crate) fn set_existing_u32(&mut self, which: impl Which, key: &str, name: &str, number: u32) -> Result<bool> {
         match self.value(which, key, name)? {
             Some(value) if value.data.len() == 4 => {
                 self.set(which, key, name, value.ty, &number.to_le_bytes()).map(|()| true)
@@ -93,7 +96,12 @@ impl Session<'_> {
             Some(value) => {
                 let detail =
                     format!("{} bytes of type {}, a DWORD was expected: left as it is", value.data.len(), value.ty);
-                self.find(Level::Note, "value-unexpected", &format!(r"{}\{key} {name}", which.file_name()), detail);
+                self.find(
+                    Level::Note,
+                    "value-unexpected",
+                    &format!(r"{}\{key} {name}", which.name(self.hives)),
+                    detail,
+                );
                 Ok(false)
             }
             None => Ok(false),
@@ -101,12 +109,12 @@ impl Session<'_> {
     }
 
     /// Sets a string that exists.
-    pub(crate) fn set_existing_text(&mut self, which: MachineHive, key: &str, name: &str, text: &str) -> Result<bool> {
+    pub(crate) fn set_existing_text(&mut self, which: impl Which, key: &str, name: &str, text: &str) -> Result<bool> {
         self.set_existing(which, key, name, &sz(text))
     }
 
     /// Deletes a value, when it is there.
-    pub(crate) fn delete_value(&mut self, which: MachineHive, key: &str, name: &str) -> Result<bool> {
+    pub(crate) fn delete_value(&mut self, which: impl Which, key: &str, name: &str) -> Result<bool> {
         let Some(before) = self.value(which, key, name)? else { return Ok(false) };
         let now = self.inputs.now();
         let path = self.edit(which, key, |hive| {
@@ -117,12 +125,13 @@ impl Session<'_> {
             }
         })?;
         let target = Target::Value { hive: path, key: key.to_owned(), name: name.to_owned() };
-        self.record(target, Some(show(which, name, &before)), None);
+        let shown = show(self.is_secret(which), name, &before);
+        self.record(target, Some(shown), None);
         Ok(true)
     }
 
     /// Deletes every value of a key; the key and its subkeys stay.
-    pub(crate) fn clear_values(&mut self, which: MachineHive, key: &str) -> Result<()> {
+    pub(crate) fn clear_values(&mut self, which: impl Which, key: &str) -> Result<()> {
         for name in self.value_names(which, key)? {
             self.delete_value(which, key, &name)?;
         }
@@ -130,8 +139,8 @@ impl Session<'_> {
     }
 
     /// Deletes a key with all below it, when it is there.
-    pub(crate) fn delete_key(&mut self, which: MachineHive, key: &str) -> Result<bool> {
-        let Some(file) = self.hives.machine(which) else { return Ok(false) };
+    pub(crate) fn delete_key(&mut self, which: impl Which, key: &str) -> Result<bool> {
+        let Some(file) = which.find(self.hives).map(|at| self.hives.at(at)) else { return Ok(false) };
         if file.hive.key(key).within(&file.path)?.is_none() {
             return Ok(false);
         }
@@ -146,23 +155,30 @@ impl Session<'_> {
     /// Runs an edit on a hive, after the scope allowed it. Returns the hive's path.
     fn edit(
         &mut self,
-        which: MachineHive,
+        which: impl Which,
         key: &str,
         edit: impl FnOnce(&mut Hive) -> reseal_dtyp::Result<()>,
     ) -> Result<String> {
-        if !self.spec.writes.iter().any(|scope| scope.covers_key(which, key)) {
-            return Err(self.outside(&format!(r"{}\{key}", which.file_name())));
-        }
         let id = self.spec.id;
-        let file: &mut HiveFile = self.hives.machine_mut(which).ok_or_else(|| {
-            Error::new(
-                Kind::NotFound,
-                format!("step {id} needs the hive {}, which the installation lacks", which.file_name()),
-            )
-        })?;
+        let Some(at) = which.find(self.hives) else {
+            let detail = format!("step {id} needs the hive {}, which the installation lacks", which.name(self.hives));
+            return Err(Error::new(Kind::NotFound, detail));
+        };
+        let machine = self.hives.at(at).machine;
+        let covers = |scope: &Scope| machine.is_some_and(|machine| scope.covers_key(machine, key));
+        if !self.in_rule && !self.spec.writes.iter().any(covers) {
+            return Err(self.outside(&format!(r"{}\{key}", which.name(self.hives))));
+        }
+        let file = self.hives.at_mut(at);
         edit(&mut file.hive).within(key).map_err(|e| e.subject(file.path.clone()))?;
         file.edited = true;
         Ok(file.path.clone())
+    }
+
+    /// Accounts and policy are never shown.
+    fn is_secret(&self, which: impl Which) -> bool {
+        let machine = which.find(self.hives).and_then(|at| self.hives.at(at).machine);
+        matches!(machine, Some(MachineHive::Sam | MachineHive::Security))
     }
 
     fn outside(&self, what: &str) -> Error {
@@ -223,12 +239,26 @@ impl Session<'_> {
         self.allow_file(path)?;
         let size = self.tree.size(node).within(path)?;
         self.tree.remove(node, self.inputs.now()).within(path)?;
+        self.hives.forget_below(path);
         self.record(Target::file(path), Some(format!("file of {size} bytes")), None);
         Ok(())
     }
 
+    /// Removes a folder with all in it.
+    pub(crate) fn remove_folder(&mut self, path: &str, node: NodeId) -> Result<()> {
+        self.allow_file(path)?;
+        let removed = self.tree.remove_tree(node, self.inputs.now()).within(path)?;
+        self.hives.forget_below(path);
+        self.record(Target::folder(path), Some(format!("folder with {removed} files")), None);
+        Ok(())
+    }
+
     fn allow_file(&self, path: &str) -> Result<()> {
-        if self.spec.writes.iter().any(|scope| scope.covers_file(path)) { Ok(()) } else { Err(self.outside(path)) }
+        if self.in_rule || self.spec.writes.iter().any(|scope| scope.covers_file(path)) {
+            Ok(())
+        } else {
+            Err(self.outside(path))
+        }
     }
 
     /// Whether the step may rewrite SIDs there.
@@ -260,9 +290,13 @@ pub(crate) fn sz(text: &str) -> Vec<u8> {
     text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
 }
 
-/// A value for people. Accounts, policy and random state are secrets: length and digest only.
-fn show(which: MachineHive, name: &str, value: &Value) -> String {
-    let secret = matches!(which, MachineHive::Sam | MachineHive::Security) || name.eq_ignore_ascii_case("Seed");
+/// Value names whose data is nobody's business, wherever they stand.
+const SECRET_NAMES: &[&str] = &["seed", "password", "secret", "token", "key", "credential"];
+
+/// A value for people. Accounts, policy, random state and what is named like a secret: length and digest only.
+fn show(secret: bool, name: &str, value: &Value) -> String {
+    let name = name.to_ascii_lowercase();
+    let secret = secret || SECRET_NAMES.iter().any(|word| name.contains(word));
     let hidden = || format!("{} bytes, sha256 {}…", value.data.len(), digest(&value.data));
     if secret {
         return hidden();

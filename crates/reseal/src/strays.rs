@@ -112,6 +112,9 @@ impl Allowed {
             for path in paths(planned) {
                 named(volume, &path, &mut files, &mut folders).within(&path)?;
             }
+            for path in planned.changes.iter().filter_map(removed_folder) {
+                below(volume, path, &mut files, &mut folders).within(path)?;
+            }
             for name in ["$ObjId", "$Reparse", "$Quota"] {
                 out.indexes.extend(volume.resolve(&format!(r"$Extend\{name}"))?.map(|f| (f.record(), f)));
             }
@@ -176,6 +179,39 @@ fn named(
     Ok(())
 }
 
+/// A folder that goes with all in it.
+fn removed_folder(change: &Change) -> Option<&str> {
+    match &change.target {
+        Target::Folder { path } => Some(path),
+        _ => None,
+    }
+}
+
+/// Everything in a folder, if it is there, and the folders that hold its names. No reparse point is followed.
+fn below(
+    volume: &Volume,
+    path: &str,
+    files: &mut BTreeSet<FileReference>,
+    folders: &mut BTreeSet<FileReference>,
+) -> reseal_dtyp::Result<()> {
+    const REPARSE_POINT: u32 = 0x400;
+    let mut open: Vec<FileReference> = volume.resolve(path)?.into_iter().collect();
+    let mut seen: BTreeSet<FileReference> = open.iter().copied().collect();
+    while let Some(folder) = open.pop() {
+        for entry in volume.entries(folder)? {
+            if !seen.insert(entry.reference) {
+                continue;
+            }
+            files.insert(entry.reference);
+            folders.extend(volume.names_of(entry.reference)?.iter().map(|name| name.parent));
+            if entry.is_directory() && entry.attributes & REPARSE_POINT == 0 {
+                open.push(entry.reference);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Every path that the plan names, as it was and as it will be.
 fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
@@ -192,7 +228,7 @@ fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
             Target::Value { hive: path, .. } | Target::Key { hive: path, .. } | Target::HiveSids { hive: path } => {
                 hive(path);
             }
-            Target::File { path } => {
+            Target::File { path } | Target::Folder { path } => {
                 files.insert(path.clone());
                 // A rename says where from and where to.
                 files.extend(

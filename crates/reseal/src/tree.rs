@@ -51,6 +51,8 @@ pub struct DescriptorCounts {
     pub changed: usize,
     /// SIDs replaced, each unique descriptor counted once.
     pub sids: usize,
+    /// Quotas are off, and their index had to be put in another order.
+    pub quota_reordered: bool,
 }
 
 /// What one pass over all files found.
@@ -111,6 +113,9 @@ pub trait Tree: Send + Sync {
     fn create_dir(&mut self, folder: NodeId, name: &str, security: NewSecurity<'_>, now: FileTime) -> Result<NodeId>;
     /// Removes a file with all its names, or an empty folder.
     fn remove(&mut self, node: NodeId, now: FileTime) -> Result<()>;
+    /// Removes a folder with all in it; files with names elsewhere (hard links) live on there, junctions are not followed.
+    /// Returns how many files went.
+    fn remove_tree(&mut self, node: NodeId, now: FileTime) -> Result<u64>;
     /// Renames within the folder; every name that contains an old SID gets the new one.
     fn rename_sids(&mut self, node: NodeId, map: &SidMap, now: FileTime) -> Result<usize>;
     /// Gives a file the descriptor.

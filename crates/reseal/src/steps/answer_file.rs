@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::System;
 use crate::error::{Error, Kind, Result, Within};
 use crate::scope::Scope;
@@ -24,7 +24,10 @@ static SPEC: Spec = Spec {
     mirrors: &["sysprep.exe /unattend"],
     evidence: Evidence::Confirmed,
     unproven: "",
+    client: Use::On,
+    server: Use::On,
     writes: &[Scope::Key(System, "Setup"), Scope::File(PANTHER)],
+    actions: &[],
 };
 
 impl Step for AnswerFile {

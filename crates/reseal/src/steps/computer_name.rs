@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::{Security, System};
 use crate::error::Result;
 use crate::lsa;
@@ -18,11 +18,14 @@ static SPEC: Spec = Spec {
     mirrors: &["Microsoft-Windows-Shell-Setup ComputerName"],
     evidence: Evidence::Confirmed,
     unproven: "",
+    client: Use::On,
+    server: Use::On,
     writes: &[
         Scope::Key(System, r"{CCS}\Control\ComputerName"),
         Scope::Key(System, r"{CCS}\Services\Tcpip\Parameters"),
         Scope::Key(Security, r"Policy\PolAcDmN"),
     ],
+    actions: &[],
 };
 
 impl Step for ComputerName {

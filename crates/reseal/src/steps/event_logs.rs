@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::error::{Result, Within};
 use crate::scope::Scope;
 use crate::session::Session;
@@ -18,7 +18,10 @@ static SPEC: Spec = Spec {
     mirrors: &["wevtapi.dll (EvtClearLog by the eventlog provider)"],
     evidence: Evidence::Confirmed,
     unproven: "",
+    client: Use::On,
+    server: Use::On,
     writes: &[Scope::File(FOLDER)],
+    actions: &[],
 };
 
 impl Step for EventLogs {

@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::{Software, System};
 use crate::error::Result;
 use crate::scope::Scope;
@@ -33,14 +33,15 @@ static SPEC: Spec = Spec {
             random generator's stored seed keeps its state bytes and gets 64 new random bytes.",
     phase: "identity",
     mirrors: &[
-        "capisp.dll CryptoSysPrep_Clean",
-        "wuaueng.dll GeneralizeForImaging",
-        "sqmapi.dll",
-        "tcpipcfg.dll",
-        "srvsvc.dll",
+        "capisp.dll!CAPISysPrep_Generalize",
+        "wuaueng.dll!GeneralizeForImaging",
+        "sqmapi.dll!SqmSysprepGeneralize",
+        "dhcpcsvc.dll!DhcpClient_Generalize",
     ],
     evidence: Evidence::Inferred,
     unproven: "that specialize makes MachineGuid only if it is absent; the meaning of the seed's first 12 bytes",
+    client: Use::On,
+    server: Use::On,
     writes: &[
         Scope::Key(Software, r"Microsoft\Cryptography"),
         Scope::Key(Software, r"Wow6432Node\Microsoft\Cryptography"),
@@ -51,6 +52,7 @@ static SPEC: Spec = Spec {
         Scope::Key(System, r"{CCS}\Services\LanmanServer\Parameters"),
         Scope::Key(System, RNG),
     ],
+    actions: &[],
 };
 
 impl Step for MachineIds {

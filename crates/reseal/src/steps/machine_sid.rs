@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::{HiveFile, HiveSet};
 use crate::inputs::Stream;
@@ -24,14 +24,17 @@ static SPEC: Spec = Spec {
             Foreign S-1-5-21 SIDs stay. Cost follows the number of unique descriptors, not of files. Every copy of the \
             sealed image starts with the one new SID.",
     phase: "identity",
-    mirrors: &["setupcl.exe", "spopk.dll"],
+    mirrors: &["setupcl.exe", "spopk.dll!Sysprep_Generalize_Opk"],
     evidence: Evidence::Confirmed,
     unproven: "sign-in, Start menu and Store of kept users after the change; the cross-boot machine id of 24H2, 25H2 and Server 2025",
+    client: Use::On,
+    server: Use::On,
     writes: &[
         Scope::SidsInHives,
         Scope::SidsInVolume,
         Scope::Key(MachineHive::System, r"Setup\SetupCl\PendingRequest"),
     ],
+    actions: &[],
 };
 
 /// What became of the machine SID.
@@ -201,6 +204,11 @@ fn record_descriptors(session: &mut Session<'_>, counts: DescriptorCounts) -> [u
         let place = Target::Descriptors { place: "volume".to_owned() };
         let after = format!("{} SIDs in {} of {} unique descriptors", counts.sids, counts.changed, counts.unique);
         session.record(place, None, Some(after));
+    }
+    if counts.quota_reordered {
+        let detail = "quotas are off; the entries of owners were put in the order of their new SIDs, by a rule that no \
+                      published source confirms: look at the quotas before they are turned on";
+        session.find(Level::Note, "quota-reordered", r"\$Extend\$Quota", detail);
     }
     [counts.unique, counts.changed]
 }

@@ -2,13 +2,16 @@
 
 mod answer_file;
 mod computer_name;
+mod data_rules;
 mod event_logs;
 mod machine_ids;
 mod machine_sid;
 mod mounted_devices;
 mod schedule_chkdsk;
 mod setup_state;
+mod tables;
 
+use crate::Action;
 use crate::error::Result;
 use crate::scope::Scope;
 use crate::session::Session;
@@ -56,8 +59,24 @@ pub struct Spec {
     pub evidence: Evidence,
     /// What only a real Windows can confirm.
     pub unproven: &'static str,
+    /// Whether it runs on a client when nothing is said.
+    pub client: Use,
+    /// Whether it runs on a server when nothing is said.
+    pub server: Use,
     /// Where it writes.
     pub writes: &'static [Scope],
+    /// What it does, where rules are enough.
+    pub actions: &'static [Action<'static>],
+}
+
+/// When a step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// Always, unless it is taken away.
+    On,
+    /// Only when it is asked for.
+    Ask,
 }
 
 /// A step of generalizing.
@@ -73,14 +92,70 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &machine_sid::MachineSid,
     &computer_name::ComputerName,
     &machine_ids::MachineIds,
+    &Table(&tables::identity::RDP_IDENTITY),
+    &Table(&tables::identity::STORE_LICENCES),
+    &Table(&tables::identity::PROVISIONING),
+    &Table(&tables::identity::WINDOWS_HELLO),
+    &data_rules::AgentIds,
+    &data_rules::OwnRules,
     &mounted_devices::MountedDevices,
+    &Table(&tables::network::STATIC_ADDRESSES),
+    &Table(&tables::network::DHCP_LEASES),
+    &Table(&tables::network::NETWORK_LIST),
+    &Table(&tables::network::TUNNELS),
+    &Table(&tables::network::WLAN_PROFILES),
+    &Table(&tables::secrets::AUTOLOGON),
     &event_logs::EventLogs,
+    &Table(&tables::traces::ERROR_REPORTS),
+    &Table(&tables::traces::TELEMETRY),
+    &Table(&tables::traces::DEFENDER),
+    &Table(&tables::traces::MEDIA_PLAYER),
+    &Table(&tables::traces::ASSESSMENTS),
+    &Table(&tables::traces::UPDATE_CACHE),
+    &Table(&tables::traces::TRANSFERS),
+    &Table(&tables::traces::SEARCH_INDEX),
+    &Table(&tables::traces::USAGE_RECORDS),
+    &Table(&tables::traces::TEMPORARY_FILES),
+    &Table(&tables::traces::CRASH_DUMPS),
+    &Table(&tables::traces::PAGING_FILES),
     &answer_file::AnswerFile,
     &setup_state::SetupState,
     &schedule_chkdsk::ScheduleChkdsk,
 ];
 
+/// A step that is a table of rules.
+struct Table(&'static Spec);
+
+impl Step for Table {
+    fn spec(&self) -> &'static Spec {
+        self.0
+    }
+
+    fn stage(&self, session: &mut Session<'_>) -> Result<Option<String>> {
+        crate::rules::run(session, self.0.actions).map(|()| None)
+    }
+}
+
 /// The catalogue.
 pub fn catalogue() -> impl Iterator<Item = &'static Spec> {
     STEPS.iter().map(|step| step.spec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_can_be_understood_and_every_id_is_one() {
+        let mut ids: Vec<&str> = Vec::new();
+        for spec in catalogue() {
+            spec.actions.iter().for_each(|action| action.check().unwrap());
+            assert!(!spec.about.is_empty() && !spec.title.is_empty() && !spec.phase.is_empty(), "{}", spec.id);
+            ids.push(spec.id);
+        }
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "an id is there twice");
+    }
 }

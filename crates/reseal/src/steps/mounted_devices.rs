@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::{Software, System};
 use crate::error::Result;
 use crate::facts;
@@ -16,10 +16,13 @@ static SPEC: Spec = Spec {
             Nothing is removed when Windows, its page file or its profiles use a letter other than C:, or when a server \
             has letters for several data volumes.",
     phase: "identity",
-    mirrors: &["sppnp.dll", "mountmgr"],
+    mirrors: &["spmpm.dll!Sysprep_Generalize_MountPointManager"],
     evidence: Evidence::Inferred,
     unproven: "what Windows assigns when several volumes had letters",
+    client: Use::On,
+    server: Use::On,
     writes: &[Scope::Key(System, "MountedDevices")],
+    actions: &[],
 };
 
 impl Step for MountedDevices {

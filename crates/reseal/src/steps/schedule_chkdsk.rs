@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::Target;
 use crate::error::Result;
 use crate::scope::Scope;
@@ -21,7 +21,10 @@ static SPEC: Spec = Spec {
     mirrors: &[],
     evidence: Evidence::Confirmed,
     unproven: "",
+    client: Use::On,
+    server: Use::On,
     writes: &[Scope::File(VOLUME)],
+    actions: &[],
 };
 
 impl Step for ScheduleChkdsk {

@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::{Software, System};
 use crate::error::{Error, Kind, Result};
 use crate::facts::SEALED_TO_OOBE;
@@ -20,15 +20,18 @@ static SPEC: Spec = Spec {
             ImageState in the registry and State.ini; Sysprep_succeeded.tag. Values that are absent are not invented \
             and the key Setup is edited, never made anew. SysprepStatus is deleted: its number in a sealed image is not known.",
     phase: "handoff",
-    mirrors: &["sysprep.exe", "spopk.dll Sysprep_Generalize_Opk", "setupcl.exe"],
+    mirrors: &["sysprep.exe", "spopk.dll!Sysprep_Generalize_Opk", "setupcl.exe"],
     evidence: Evidence::Inferred,
     unproven: "that each build boots through specialize and OOBE; OOBEInProgress and SetupPhase on Windows 10 and 11; SysprepStatus",
+    client: Use::On,
+    server: Use::On,
     writes: &[
         Scope::Key(System, "Setup"),
         Scope::Key(Software, r"Microsoft\Windows\CurrentVersion\Setup"),
         Scope::File(STATE_INI),
         Scope::File(SYSPREP),
     ],
+    actions: &[],
 };
 
 impl Step for SetupState {

@@ -1,0 +1,235 @@
+//! Every rule of every step, of the agents' data and of a user's file: planted, sealed, gone; and what lies beside it stays.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may fail and tell")]
+
+mod rig;
+
+use reseal::{Action, RuleFile};
+use reseal_disk::Disk;
+use reseal_dtyp::FileTime;
+use reseal_hive::{Hive, Recover};
+use reseal_ntfs::{Security, Volume};
+use reseal_testdata::{Container, ImageBuilder};
+use rig::{Bench, made_up, reseal, seal};
+use std::collections::BTreeMap;
+
+const NOW: FileTime = FileTime(133_500_000_000_000_000);
+const SZ: u32 = 1;
+const DWORD: u32 = 4;
+const MULTI_SZ: u32 = 7;
+
+/// What stands beside everything that goes.
+const STAYS: &str = "Stays";
+
+/// A place without wildcards, where a rule will find something.
+fn concrete(pattern: &str) -> String {
+    pattern.replace('*', "Planted").replace('?', "1")
+}
+
+/// The hive file of a key place, and the key in it.
+fn hive_of(place: &str) -> (&'static str, String) {
+    for (start, file, below) in [
+        (r"HKLM\SYSTEM\CurrentControlSet\", r"Windows\System32\config\SYSTEM", r"ControlSet001\"),
+        (r"HKLM\SYSTEM\", r"Windows\System32\config\SYSTEM", ""),
+        (r"HKLM\SOFTWARE\", r"Windows\System32\config\SOFTWARE", ""),
+        (r"HKLM\SECURITY\", r"Windows\System32\config\SECURITY", ""),
+        (r"HKCU\", r"Users\ann\NTUSER.DAT", ""),
+        (r"HKU\.DEFAULT\", r"Windows\System32\config\DEFAULT", ""),
+    ] {
+        if let Some(rest) = place.strip_prefix(start) {
+            return (file, format!("{below}{}", concrete(rest)));
+        }
+    }
+    panic!("{place} has no hive in the made-up machine");
+}
+
+fn file_of(place: &str) -> String {
+    let path = [
+        ("%SystemRoot%", "Windows"),
+        ("%ProgramData%", "ProgramData"),
+        ("%ProgramFiles(x86)%", "Program Files (x86)"),
+        ("%ProgramFiles%", "Program Files"),
+        ("%AppData%", r"Users\ann\AppData\Roaming"),
+        ("%LocalAppData%", r"Users\ann\AppData\Local"),
+        ("%SystemDrive%", ""),
+    ]
+    .iter()
+    .find_map(|(start, folder)| place.strip_prefix(start).map(|rest| format!("{folder}{rest}")))
+    .unwrap_or_else(|| place.to_owned());
+    concrete(path.trim_start_matches('\\'))
+}
+
+fn is_file_action(action: &Action<'_>) -> bool {
+    matches!(action, Action::DeleteFile(_) | Action::DeleteFolder(_) | Action::ClearFolder(_))
+}
+
+fn make_file(volume: &mut Volume, path: &str) {
+    let mut at = volume.root();
+    let (folders, name) = path.rsplit_once('\\').unwrap_or(("", path));
+    for name in folders.split('\\').filter(|n| !n.is_empty()) {
+        let units: Vec<u16> = name.encode_utf16().collect();
+        at = match volume.lookup(at, &units).unwrap() {
+            Some(found) => found,
+            None => volume.create_dir(at, name, Security::SameAs(at), NOW).unwrap(),
+        };
+    }
+    let units: Vec<u16> = name.encode_utf16().collect();
+    if volume.lookup(at, &units).unwrap().is_none() {
+        volume.create_file(at, name, &[7; 5000], Security::SameAs(at), NOW).unwrap();
+    }
+}
+
+/// Plants what the rules will find, and neighbours that stay.
+fn plant(volume: &mut Volume, actions: &[Action<'_>]) {
+    let mut hives: BTreeMap<&str, Hive> = BTreeMap::new();
+    for action in actions {
+        match action {
+            Action::DeleteFile(place) => {
+                make_file(volume, &file_of(place));
+                make_file(volume, &format!("{}{STAYS}", folder_of(&file_of(place))));
+            }
+            Action::DeleteFolder(place) | Action::ClearFolder(place) => {
+                make_file(volume, &format!(r"{}\file.bin", file_of(place)));
+                make_file(volume, &format!(r"{}\folder\deep\file.bin", file_of(place)));
+                make_file(volume, &format!("{}{STAYS}", folder_of(&file_of(place))));
+            }
+            _ => {
+                let (file, key) = hive_of(action.place());
+                let hive = hives.entry(file).or_insert_with(|| read_hive(volume, file));
+                plant_in(hive, &key, action);
+            }
+        }
+    }
+    for (file, hive) in hives {
+        let node = volume.resolve(file).unwrap().unwrap();
+        volume.replace(node, &[], &hive.to_bytes(), NOW).unwrap();
+    }
+}
+
+fn folder_of(path: &str) -> String {
+    path.rsplit_once('\\').map_or(String::new(), |(folder, _)| format!(r"{folder}\"))
+}
+
+fn plant_in(hive: &mut Hive, key: &str, action: &Action<'_>) {
+    let id = hive.create_path(key).unwrap();
+    hive.set_value(id, STAYS, SZ, b"x\0\0\0").unwrap();
+    match *action {
+        Action::DeleteValue(_, name) => hive.set_value(id, &concrete(name), SZ, b"7\0\0\0").unwrap(),
+        Action::BlankValue(_, name) => hive.set_value(id, name, MULTI_SZ, b"1\x000\0\0\0\0\0").unwrap(),
+        Action::SetDword(_, name, number) => hive.set_value(id, name, DWORD, &(number ^ 5).to_le_bytes()).unwrap(),
+        Action::SetText(_, name, _) => hive.set_value(id, name, SZ, b"?\0\0\0").unwrap(),
+        _ => {
+            let below = hive.create_path(&format!(r"{key}\Below\Deep")).unwrap();
+            hive.set_value(below, "v", SZ, b"7\0\0\0").unwrap();
+        }
+    }
+}
+
+fn read_hive(volume: &Volume, file: &str) -> Hive {
+    let node = volume.resolve(file).unwrap().unwrap_or_else(|| panic!("{file} is missing"));
+    Hive::open(&volume.read(node, &[]).unwrap(), &[], Recover::Replay).unwrap()
+}
+
+/// Whether the action has been done, and no more than it.
+fn done(volume: &Volume, action: &Action<'_>) -> bool {
+    if is_file_action(action) {
+        let path = file_of(action.place());
+        assert!(
+            volume.resolve(&format!("{}{STAYS}", folder_of(&path))).unwrap().is_some(),
+            "{action}: too much is gone"
+        );
+        let found = volume.resolve(&path).unwrap();
+        return match action {
+            Action::ClearFolder(_) => volume.entries(found.expect("the folder stays")).unwrap().is_empty(),
+            _ => found.is_none(),
+        };
+    }
+    let (file, key) = hive_of(action.place());
+    let hive = read_hive(volume, file);
+    let Some(id) = hive.key(&key).unwrap() else { return matches!(action, Action::DeleteKey(_)) };
+    let value = |name: &str| hive.value(id, name).unwrap();
+    let stays = value(STAYS).is_some();
+    match *action {
+        Action::DeleteKey(_) => false,
+        Action::ClearKey(_) => hive.subkeys(id).unwrap().is_empty() && hive.values(id).unwrap().is_empty(),
+        Action::ClearSubkeys(_) => stays && hive.subkeys(id).unwrap().is_empty(),
+        Action::DeleteValue(_, name) => stays && value(&concrete(name)).is_none(),
+        Action::BlankValue(_, name) => stays && value(name).is_some_and(|v| v.ty == MULTI_SZ && v.data == [0, 0]),
+        Action::SetDword(_, name, number) => stays && value(name).is_some_and(|v| v.as_u32() == Some(number)),
+        Action::SetText(_, name, text) => stays && value(name).is_some_and(|v| v.as_text().as_deref() == Some(text)),
+        _ => false,
+    }
+}
+
+const OWN: &str = r"
+[[rule]]
+id = 'acme'
+title = 'Acme inventory'
+note = 'enrol it anew'
+delete-key = ['HKLM\SOFTWARE\Acme\Session*']
+clear-key = ['HKLM\SOFTWARE\Acme\State']
+clear-subkeys = ['HKCU\Software\Acme']
+delete-value = [['HKLM\SYSTEM\CurrentControlSet\Services\Acme', 'Id?']]
+blank-value = [['HKLM\SOFTWARE\Acme', 'Server']]
+set-dword = [['HKLM\SOFTWARE\Acme', 'Enrolled', 0]]
+set-text = [['HKLM\SOFTWARE\Acme', 'Name', 'nobody']]
+delete-file = ['%ProgramData%\Acme\*.key']
+delete-folder = ['%ProgramData%\Acme\cache']
+clear-folder = ['%LocalAppData%\Acme']
+";
+
+#[test]
+fn every_rule_does_what_it_says_and_no_more() {
+    let agents = RuleFile::parse(include_str!("../../reseal/rules/agents.toml")).unwrap();
+    let own = RuleFile::parse(OWN).unwrap();
+    assert!(agents.rules.len() >= 15);
+    let mut actions: Vec<Action<'_>> = reseal::catalogue().flat_map(|spec| spec.actions).copied().collect();
+    actions.extend(agents.rules.iter().chain(&own.rules).flat_map(|rule| rule.actions()));
+    println!("{} rules", actions.len());
+
+    let bench = Bench::new();
+    let builder =
+        ImageBuilder { container: Container::Raw, bare: true, volume_len: 64 << 20, ..ImageBuilder::default() };
+    let path = bench.path("gold.raw");
+    let build = |volume: &mut Volume| {
+        made_up().fill(volume)?;
+        plant(volume, &actions);
+        Ok(())
+    };
+    builder.build(&path, build).unwrap();
+    let (gold, sealed) = (bench.arg("gold.raw"), bench.arg("sealed.raw"));
+    reseal(["fs", "check", &gold]).exits(0);
+    let open = |path: &str| Volume::open(Disk::open(std::path::Path::new(path)).unwrap().bytes()).unwrap();
+    let before = open(&gold);
+    let undone: Vec<&Action<'_>> = actions.iter().filter(|action| done(&before, action)).collect();
+    assert!(undone.is_empty(), "nothing is planted for {undone:?}");
+
+    let rules = bench.write("own.toml", OWN.as_bytes());
+    // Everything, also what has to be asked for.
+    let report = seal(&gold, &sealed, &["--steps", "all", "--rules", &rules]);
+    let after = open(&sealed);
+    let left: Vec<String> = actions.iter().filter(|a| !done(&after, a)).map(ToString::to_string).collect();
+    assert!(left.is_empty(), "{left:#?}");
+    reseal(["fs", "check", &sealed]).exits(0);
+    reseal(["generalize", &sealed, "-n", "--steps", "all", "--rules", &rules]).exits(5);
+
+    let steps = report["plan"]["steps"].as_array().unwrap();
+    let note = |id: &str| steps.iter().find(|s| s["id"] == id).unwrap()["note"].as_str().unwrap().to_owned();
+    assert!(agents.rules.iter().all(|rule| rule.actions().is_empty() || note("agent-ids").contains(&rule.title)));
+    assert!(note("own-rules").contains("Acme inventory"));
+    let findings = report["plan"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|f| f["id"] == "agent-note" && f["detail"] == "enrol it anew"));
+}
+
+#[test]
+fn rules_that_cannot_be_understood_are_usage_errors() {
+    let bench = Bench::new();
+    let gold = bench.synthetic();
+    let bad = bench.write("bad.toml", b"[[rule]]\nid = 'a'\ndelete-file = ['C:\\x']\n");
+    reseal(["generalize", &gold, "-n", "--rules", &bad]).exits(2).says("C:");
+    reseal(["generalize", &gold, "-n", "--rules", &bench.arg("none.toml")]).exits(1).says("none.toml");
+    // What has to be asked for does not run by itself.
+    let plan = reseal(["generalize", &gold, "-n", "--json", "--steps", "default"]).exits(0).json();
+    let ran: Vec<&str> = plan["steps"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
+    let asked = reseal::catalogue().filter(|spec| spec.client == reseal::Use::Ask);
+    assert!(asked.into_iter().all(|spec| !ran.contains(&spec.id)));
+}

@@ -1,0 +1,6 @@
+//! Steps that are tables of rules. What stands in them is data that Windows, or the program, makes anew.
+
+pub(super) mod identity;
+pub(super) mod network;
+pub(super) mod secrets;
+pub(super) mod traces;
