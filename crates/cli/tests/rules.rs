@@ -8,7 +8,7 @@ use reseal_disk::Disk;
 use reseal_dtyp::FileTime;
 use reseal_hive::{Hive, Recover};
 use reseal_ntfs::{Security, Volume};
-use reseal_testdata::{Container, ImageBuilder};
+use reseal_testdata::{Container, ImageBuilder, real};
 use rig::{Bench, made_up, reseal, seal};
 use std::collections::BTreeMap;
 
@@ -115,7 +115,9 @@ fn plant_in(hive: &mut Hive, key: &str, action: &Action<'_>) {
     match *action {
         Action::DeleteValue(_, name) => hive.set_value(id, &concrete(name), SZ, b"7\0\0\0").unwrap(),
         Action::BlankValue(_, name) => hive.set_value(id, name, MULTI_SZ, b"1\x000\0\0\0\0\0").unwrap(),
-        Action::SetDword(_, name, number) => hive.set_value(id, name, DWORD, &(number ^ 5).to_le_bytes()).unwrap(),
+        Action::SetDword(_, name, number) | Action::PutDword(_, name, number) => {
+            hive.set_value(id, name, DWORD, &(number ^ 5).to_le_bytes()).unwrap()
+        }
         Action::SetText(_, name, _) => hive.set_value(id, name, SZ, b"?\0\0\0").unwrap(),
         _ => {
             let below = hive.create_path(&format!(r"{key}\Below\Deep")).unwrap();
@@ -154,7 +156,9 @@ fn done(volume: &Volume, action: &Action<'_>) -> bool {
         Action::ClearSubkeys(_) => stays && hive.subkeys(id).unwrap().is_empty(),
         Action::DeleteValue(_, name) => stays && value(&concrete(name)).is_none(),
         Action::BlankValue(_, name) => stays && value(name).is_some_and(|v| v.ty == MULTI_SZ && v.data == [0, 0]),
-        Action::SetDword(_, name, number) => stays && value(name).is_some_and(|v| v.as_u32() == Some(number)),
+        Action::SetDword(_, name, number) | Action::PutDword(_, name, number) => {
+            stays && value(name).is_some_and(|v| v.as_u32() == Some(number))
+        }
         Action::SetText(_, name, text) => stays && value(name).is_some_and(|v| v.as_text().as_deref() == Some(text)),
         _ => false,
     }
@@ -232,4 +236,120 @@ fn rules_that_cannot_be_understood_are_usage_errors() {
     let ran: Vec<&str> = plan["steps"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
     let asked = reseal::catalogue().filter(|spec| spec.client == reseal::Use::Ask);
     assert!(asked.into_iter().all(|spec| !ran.contains(&spec.id)));
+}
+
+/// The attribute of an element's text.
+fn attribute<'t>(element: &'t str, name: &str) -> &'t str {
+    let start = element.find(&format!("{name}=\"")).unwrap_or_else(|| panic!("{name} in {element}")) + name.len() + 2;
+    &element[start..start + element[start..].find('"').unwrap()]
+}
+
+/// What a recipe says in so many words, found without an XML reader.
+fn declared(text: &str) -> Vec<(&str, String, &str, u32)> {
+    let mut out = Vec::new();
+    for verb in ["deleteKey", "deleteValue", "setValue", "deleteFile", "deleteDirectory"] {
+        for (at, _) in text.match_indices(&format!("<{verb} ")) {
+            let element = &text[at..at + text[at..].find('>').unwrap()];
+            let place = attribute(element, "path")
+                .replace("HKEY_LOCAL_MACHINE", "HKLM")
+                .replace("HKEY_CURRENT_USER", "HKCU")
+                .replace("HKEY_USERS", "HKU")
+                .replace(r"HKLM\System\", r"HKLM\SYSTEM\")
+                .replace(r"HKLM\Software\", r"HKLM\SOFTWARE\")
+                .replace("$(runtime.windows)", "%SystemRoot%");
+            let name = if verb.ends_with("Value") { attribute(element, "name") } else { "" };
+            let value = if verb == "setValue" { attribute(element, "value") } else { "0" };
+            let value =
+                value.strip_prefix("0x").map_or_else(|| value.parse(), |hex| u32::from_str_radix(hex, 16)).unwrap();
+            out.push((verb, place, name, value));
+        }
+    }
+    out
+}
+
+#[test]
+fn the_recipes_of_real_images_are_carried_out() {
+    let Some(data) = real::root() else { return };
+    for (file, expected) in [("Generalize.xml", 22), ("Generalize_old.xml", 22)] {
+        let text = std::fs::read_to_string(data.join("operepo+sysprep_scripts").join(file)).unwrap();
+        let declared = declared(&text);
+        let actions: Vec<Action<'_>> = declared
+            .iter()
+            .map(|(verb, place, name, value)| match *verb {
+                "deleteKey" => Action::DeleteKey(place),
+                "deleteValue" => Action::DeleteValue(place, name),
+                "setValue" => Action::PutDword(place, name, *value),
+                "deleteFile" => Action::DeleteFile(place),
+                _ => Action::DeleteFolder(place),
+            })
+            .collect();
+        println!("{file}: {} declared", actions.len());
+        assert!(actions.len() >= expected);
+        let bench = Bench::new();
+        let build = |volume: &mut Volume| {
+            made_up().fill(volume)?;
+            plant(volume, &actions);
+            let folder = r"Windows\System32\Sysprep\ActionFiles";
+            make_file(volume, &format!(r"{folder}\Generalize.xml"));
+            let recipe = volume.resolve(&format!(r"{folder}\Generalize.xml")).unwrap().unwrap();
+            volume.replace(recipe, &[], text.as_bytes(), NOW)?;
+            Ok(())
+        };
+        let builder = ImageBuilder { container: Container::Raw, bare: true, ..ImageBuilder::default() };
+        builder.build(&bench.path("gold.raw"), build).unwrap();
+        let (gold, sealed) = (bench.arg("gold.raw"), bench.arg("sealed.raw"));
+        // Alone, so that no other step does its work.
+        let report = seal(&gold, &sealed, &["--steps", "recipe"]);
+        let after = Volume::open(Disk::open(std::path::Path::new(&sealed)).unwrap().bytes()).unwrap();
+        let left: Vec<String> = actions.iter().filter(|a| !done(&after, a)).map(ToString::to_string).collect();
+        assert!(left.is_empty(), "{left:#?}");
+        reseal(["generalize", &sealed, "-n", "--steps", "recipe"]).exits(5);
+
+        let recipe = report["plan"]["recipe"].as_array().unwrap();
+        let with = |outcome: &str| recipe.iter().filter(|e| e["outcome"] == outcome).count();
+        println!(
+            "{file}: {} entries: {} done, {} by steps, {} by guards, {} left",
+            recipe.len(),
+            with("done"),
+            with("step"),
+            with("guard"),
+            with("left")
+        );
+        let unknown: Vec<_> = recipe.iter().filter(|e| e["outcome"] == "unknown").collect();
+        assert!(unknown.is_empty(), "{unknown:#?}");
+        assert!(recipe.iter().all(|e| !e["by"].as_str().unwrap().is_empty()));
+    }
+}
+
+#[test]
+fn a_recipe_that_nobody_knows_is_a_finding() {
+    let bench = Bench::new();
+    let node = |work: &str| {
+        format!(
+            "<sysprepInformation><imaging exclude=\"\"><assemblyIdentity name=\"New\" processorArchitecture=\"amd64\"/>\
+             <sysprepOrder order=\"0x3E00\"/>{work}</imaging></sysprepInformation>"
+        )
+    };
+    let cases = [
+        (node(r#"<sysprepModule methodName="Go" moduleName="new.dll"/>"#), "recipe-unknown"),
+        (node(r#"<fileActions><deleteFile path="C:\\x"/></fileActions>"#), "recipe-unknown"),
+        (node(r#"<registryActions><copyKey path="HKEY_LOCAL_MACHINE\SYSTEM\a"/></registryActions>"#), "recipe-unknown"),
+        ("<sysprepInformation></imaging>".to_owned(), "recipe-unreadable"),
+        ("\u{0}".repeat(5000), "recipe-unreadable"),
+    ];
+    for (i, (text, id)) in cases.into_iter().enumerate() {
+        let name = format!("gold{i}.raw");
+        let build = |volume: &mut Volume| {
+            made_up().fill(volume)?;
+            make_file(volume, r"Windows\System32\Sysprep\ActionFiles\Generalize.xml");
+            let recipe = volume.resolve(r"Windows\System32\Sysprep\ActionFiles\Generalize.xml").unwrap().unwrap();
+            volume.replace(recipe, &[], text.as_bytes(), NOW)?;
+            Ok(())
+        };
+        let builder = ImageBuilder { container: Container::Raw, bare: true, ..ImageBuilder::default() };
+        builder.build(&bench.path(&name), build).unwrap();
+        let plan = reseal(["generalize", &bench.arg(&name), "-n", "--json"]).exits(0).json();
+        assert!(plan["findings"].as_array().unwrap().iter().any(|f| f["id"] == id), "{text}: {}", plan["findings"]);
+        reseal(["generalize", &bench.arg(&name), "-n", "--strict", "--steps", "recipe"]).exits(3);
+    }
 }

@@ -7,6 +7,7 @@ use crate::image::{Image, Windows};
 use crate::inputs::Inputs;
 use crate::ntfs_tree::NtfsTree;
 use crate::options::Options;
+use crate::rules::recipe::RecipeEntry;
 use crate::session::Session;
 use crate::steps::STEPS;
 use crate::tree::{NodeId, Tree};
@@ -52,6 +53,8 @@ pub struct Plan {
     pub steps: Vec<StepOutcome>,
     /// Every change.
     pub changes: Vec<Change>,
+    /// What became of each thing that the image's own recipe wants.
+    pub recipe: Vec<RecipeEntry>,
     /// What was noticed.
     pub findings: Vec<ShownFinding>,
     /// The machine SID, when it was replaced.
@@ -160,11 +163,10 @@ fn stage(
     let fixed = invariants::untouchable(&hives)?;
 
     observer.phase("staging");
-    let (mut changes, mut steps, mut sid) = (Vec::new(), Vec::new(), None);
-    let is_server = facts.is_server();
-    for step in STEPS.iter().filter(|step| options.steps.runs(step.spec(), is_server)) {
+    let mut staged = Staged::default();
+    for step in STEPS.iter().filter(|step| options.steps.runs(step.spec(), facts.is_server())) {
         let spec = step.spec();
-        let before = changes.len();
+        let before = staged.changes.len();
         let mut session = Session {
             spec,
             facts: &facts,
@@ -173,13 +175,15 @@ fn stage(
             hives: &mut hives,
             tree: &mut tree,
             survey: &survey,
-            changes: &mut changes,
+            changes: &mut staged.changes,
             findings: &mut findings,
+            recipe: &mut staged.recipe,
             in_rule: false,
-            sid: &mut sid,
+            sid: &mut staged.sid,
         };
         let note = step.stage(&mut session).within(format!("step {}", spec.id))?;
-        steps.push(StepOutcome { id: spec.id, changes: changes.len() - before, note, evidence: spec.evidence });
+        let changes = staged.changes.len() - before;
+        staged.steps.push(StepOutcome { id: spec.id, changes, note, evidence: spec.evidence });
     }
     findings.extend(hives.self_check(&tree)?);
     let hives_written = hives.store(&mut tree, inputs.now())?;
@@ -190,14 +194,12 @@ fn stage(
         return Err(Error::new(Kind::Internal, "the boot key or the start of a service changed")
             .hint("this is a defect of reseal; nothing was written"));
     }
-    if hives_written > 0 || !changes.is_empty() {
+    if hives_written > 0 || !staged.changes.is_empty() {
         read_back(image, &partition, &tree, &hives)?;
     }
     strict(options, &findings)?;
-    let mut shown: Vec<ShownFinding> = findings.into_iter().map(ShownFinding::from).collect();
-    shown.sort();
-    shown.dedup();
     let written = hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect();
+    let Staged { changes, steps, recipe, sid } = staged;
     let plan = Plan {
         schema: "reseal.plan/1",
         image: image.path().display().to_string(),
@@ -207,12 +209,29 @@ fn stage(
         facts,
         steps,
         changes,
-        findings: shown,
+        recipe,
+        findings: shown(findings),
         sid,
         hives_written,
         changed_bytes: image.disk.changed_bytes()?,
     };
     Ok((plan, written))
+}
+
+/// What the steps have left.
+#[derive(Debug, Default)]
+struct Staged {
+    changes: Vec<Change>,
+    steps: Vec<StepOutcome>,
+    recipe: Vec<RecipeEntry>,
+    sid: Option<SidOutcome>,
+}
+
+fn shown(findings: Vec<Finding>) -> Vec<ShownFinding> {
+    let mut shown: Vec<ShownFinding> = findings.into_iter().map(ShownFinding::from).collect();
+    shown.sort();
+    shown.dedup();
+    shown
 }
 
 /// What only a real Windows can confirm about the steps that change something.

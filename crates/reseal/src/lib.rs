@@ -53,6 +53,7 @@ pub use inputs::Inputs;
 pub use inspect::{HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, inspect};
 pub use options::{ALLOWABLE_GUARDS, Options, SidChoice, StepSelection};
 pub use recover::{Recovery, RecoveryReport, recover};
+pub use rules::recipe::RecipeEntry;
 pub use rules::{Action, DataRule, RuleFile};
 pub use sam::User;
 pub use scope::{MachineHive, Scope};

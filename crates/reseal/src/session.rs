@@ -25,6 +25,8 @@ pub(crate) struct Session<'a> {
     pub(crate) survey: &'a Survey,
     pub(crate) changes: &'a mut Vec<Change>,
     pub(crate) findings: &'a mut Vec<Finding>,
+    /// What became of the image's recipe.
+    pub(crate) recipe: &'a mut Vec<crate::rules::recipe::RecipeEntry>,
     /// Whether a rule of the step is at work: it names its places itself.
     pub(crate) in_rule: bool,
     /// The machine SID step's result, for the report.

@@ -51,7 +51,7 @@ fn minimal() -> String {
 }
 
 /// Text of an XML file: UTF-8 or UTF-16 with a byte order mark. The result is UTF-8, whatever its declaration said.
-fn decode(bytes: &[u8]) -> Result<String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<String> {
     let bad = |what: &str| Error::new(Kind::Usage, format!("the answer file is {what}"));
     if let Some(rest) = bytes.strip_prefix(&[0xff, 0xfe]) {
         let text = String::from_utf16(&reseal_dtyp::from_utf16le(rest)).map_err(|_| bad("not valid UTF-16"))?;

@@ -7,6 +7,7 @@
 mod data;
 mod files;
 mod place;
+pub(crate) mod recipe;
 mod registry;
 
 use crate::error::Result;
@@ -35,6 +36,8 @@ pub enum Action<'a> {
     BlankValue(&'a str, &'a str),
     /// A DWORD that exists is set.
     SetDword(&'a str, &'a str, u32),
+    /// A DWORD of a key that exists is set, and made when it does not exist: what the image's recipe asks for.
+    PutDword(&'a str, &'a str, u32),
     /// A text that exists is set.
     SetText(&'a str, &'a str, &'a str),
     /// A file goes.
@@ -53,7 +56,9 @@ impl fmt::Display for Action<'_> {
             Action::ClearSubkeys(key) => write!(f, "delete the subkeys of {key}"),
             Action::DeleteValue(key, name) => write!(f, "delete the value {key} → {name}"),
             Action::BlankValue(key, name) => write!(f, "empty the value {key} → {name}"),
-            Action::SetDword(key, name, number) => write!(f, "set the value {key} → {name} to {number}"),
+            Action::SetDword(key, name, number) | Action::PutDword(key, name, number) => {
+                write!(f, "set the value {key} → {name} to {number}")
+            }
             Action::SetText(key, name, text) => write!(f, "set the value {key} → {name} to \"{text}\""),
             Action::DeleteFile(path) => write!(f, "delete the file {path}"),
             Action::DeleteFolder(path) => write!(f, "delete the folder {path}"),
@@ -72,6 +77,7 @@ impl Action<'_> {
             | Action::DeleteValue(place, _)
             | Action::BlankValue(place, _)
             | Action::SetDword(place, ..)
+            | Action::PutDword(place, ..)
             | Action::SetText(place, ..)
             | Action::DeleteFile(place)
             | Action::DeleteFolder(place)

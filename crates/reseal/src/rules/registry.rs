@@ -7,6 +7,8 @@ use crate::hives::{HiveAt, HiveSet};
 use crate::session::Session;
 use reseal_hive::{Hive, KeyId, Value};
 
+const REG_DWORD: u32 = 4;
+
 pub(super) fn run(session: &mut Session<'_>, action: &Action<'_>) -> Result<()> {
     let place = KeyPlace::parse(action.place())?;
     for at in hives(session, place.root) {
@@ -105,6 +107,7 @@ fn apply(session: &mut Session<'_>, at: HiveAt, key: &str, action: &Action<'_>) 
             Ok(())
         }
         Action::SetDword(_, name, number) => session.set_existing_u32(at, key, name, number).map(drop),
+        Action::PutDword(_, name, number) => session.set(at, key, name, REG_DWORD, &number.to_le_bytes()),
         Action::SetText(_, name, text) => session.set_existing_text(at, key, name, text).map(drop),
         Action::DeleteFile(_) | Action::DeleteFolder(_) | Action::ClearFolder(_) => Ok(()),
     }

@@ -7,6 +7,7 @@ mod event_logs;
 mod machine_ids;
 mod machine_sid;
 mod mounted_devices;
+mod recipe;
 mod schedule_chkdsk;
 mod setup_state;
 mod tables;
@@ -118,6 +119,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::traces::TEMPORARY_FILES),
     &Table(&tables::traces::CRASH_DUMPS),
     &Table(&tables::traces::PAGING_FILES),
+    &recipe::Recipe,
     &answer_file::AnswerFile,
     &setup_state::SetupState,
     &schedule_chkdsk::ScheduleChkdsk,

@@ -1,0 +1,133 @@
+use super::{Evidence, STEPS, Spec, Step, Use};
+use crate::error::{Result, Within};
+use crate::rules::recipe::{self, Node, RecipeEntry, Work};
+use crate::scope::Scope;
+use crate::session::Session;
+use crate::tree::Tree;
+use reseal_dtyp::Level;
+
+/// Carries out the image's own recipe.
+pub(super) struct Recipe;
+
+const PATH: &str = r"Windows\System32\Sysprep\ActionFiles\Generalize.xml";
+
+static SPEC: Spec = Spec {
+    id: "recipe",
+    title: "Carry out the recipe that the image brings along",
+    about: "Sysprep's recipe ships in every Windows: ActionFiles\\Generalize.xml lists, in order, what each component wants. \
+            What it says in so many words (values, keys, files to remove, values to set) is carried out; an entry of a DLL \
+            is matched with the step that does its work. The report lists every node with its outcome; one that nobody \
+            knows is a finding, which --strict refuses.",
+    phase: "traces",
+    mirrors: &["sysprep.exe /generalize"],
+    evidence: Evidence::Confirmed,
+    unproven: "nodes of builds from 22H2 on that no step answers",
+    client: Use::On,
+    server: Use::On,
+    writes: &[Scope::Rules],
+    actions: &[],
+};
+
+/// DLL entries that no step answers, what becomes of them, and why.
+const OTHERS: &[(&str, &str, &str)] = &[
+    ("bdesysprep.dll!ValidateBitLockerState", "guard", "bitlocker"),
+    ("appxsysprep.dll!SysprepGeneralizeValidate", "guard", "apps of single users are no obstacle here"),
+    ("appxsysprep.dll!SysprepGeneralize", "left", "apps of users stay registered"),
+    ("srclient.dll!SysprepGeneralize", "guard", "snapshots"),
+    ("sppnp.dll!Sysprep_Generalize_Pnp", "left", "devices stay, as with PersistAllDeviceInstalls"),
+    ("slc.dll!SLReArmWindows", "left", "licensing is not rearmed: KMS counts copies as one"),
+    ("spbcd.dll!Sysprep_Generalize_Bcd", "left", "a copied disk keeps its identifiers and boots"),
+    ("reagent.dll!WinRE_Generalize", "left", "a disk image keeps its recovery environment"),
+    ("msdtcprx.dll!SysPrepDtcGeneralize", "left", "the ids of MSDTC stay"),
+    ("iissyspr.dll!IIS_Generalize", "left", "keys of IIS stay"),
+    ("iesysprep.dll!Sysprep_Generalize_IE", "left", "caches of Internet Explorer stay"),
+    ("tssysprep.dll!LSMSysPrepBackup", "left", "nothing to do offline: no session is open"),
+    ("spcompat.dll!Sysprep_Generalize_Compat", "left", "the cache of AppCompat stays"),
+    ("powrprof.dll!PowerGeneralizePlatformSettings", "left", "power settings stay"),
+    ("spopk.dll!Sysprep_Clean_Validate_Opk", "guard", "pending-servicing"),
+];
+
+impl Step for Recipe {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn stage(&self, session: &mut Session<'_>) -> Result<Option<String>> {
+        let tree: &dyn Tree = session.tree;
+        let Some(node) = tree.resolve(tree.root(), PATH).within(PATH)? else {
+            return Ok(Some("the image has no recipe".to_owned()));
+        };
+        if tree.size(node).within(PATH)? > recipe::MAX_BYTES as u64 {
+            session.find(Level::Note, "recipe-unreadable", PATH, "it is larger than any recipe");
+            return Ok(Some("the recipe is too large".to_owned()));
+        }
+        let nodes = match recipe::parse(&tree.read(node).within(PATH)?) {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                session.find(Level::Note, "recipe-unreadable", PATH, error.to_string());
+                return Ok(Some("the recipe cannot be read".to_owned()));
+            }
+        };
+        // What stands there for the 32-bit view as well is one thing, and done once.
+        let (narrow, wide): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| node.architecture == "wow64");
+        for node in wide.into_iter().chain(narrow) {
+            for work in &node.work {
+                if session.recipe.iter().any(|e| e.order == node.order && e.wants == work.to_string()) {
+                    continue;
+                }
+                let entry = carry_out(session, node, work)?;
+                if entry.outcome == "unknown" {
+                    let detail = format!("{} wants {}: {}", entry.component, entry.wants, entry.by);
+                    session.find(Level::Note, "recipe-unknown", PATH, detail);
+                }
+                session.recipe.push(entry);
+            }
+        }
+        session.recipe.sort_by_key(|entry| entry.order);
+        let count = |outcome: &str| session.recipe.iter().filter(|e| e.outcome == outcome).count();
+        Ok(Some(format!(
+            "{} done, {} by steps, {} by guards, {} left, {} unknown",
+            count("done"),
+            count("step"),
+            count("guard"),
+            count("left"),
+            count("unknown")
+        )))
+    }
+}
+
+fn carry_out(session: &mut Session<'_>, node: &Node, work: &Work) -> Result<RecipeEntry> {
+    let (outcome, by) = match work {
+        Work::Entry(name) | Work::Validation(name) => answer(name),
+        Work::Unknown(_) => ("unknown", "the verb is not known".to_owned()),
+        _ => match work.action() {
+            None => ("unknown", "it is no rule".to_owned()),
+            Some(action) => match action.check() {
+                Err(error) => ("unknown", error.to_string()),
+                // The 32-bit view of the registry has places of its own, which no real recipe names.
+                Ok(()) if node.architecture == "wow64" => ("left", "meant for the 32-bit view".to_owned()),
+                Ok(()) => {
+                    crate::rules::run(session, &[action])?;
+                    ("done", SPEC.id.to_owned())
+                }
+            },
+        },
+    };
+    Ok(RecipeEntry { order: node.order, component: node.component.clone(), wants: work.to_string(), outcome, by })
+}
+
+/// Who answers a DLL entry.
+fn answer(name: &str) -> (&'static str, String) {
+    let mirrors = |step: &&&dyn Step| {
+        let parts = step.spec().mirrors.iter().filter_map(|mirror| mirror.split_once('!'));
+        parts.into_iter().any(|(module, method)| recipe::entry(module, method).eq_ignore_ascii_case(name))
+    };
+    let steps: Vec<&str> = STEPS.iter().filter(mirrors).map(|step| step.spec().id).collect();
+    if !steps.is_empty() {
+        return ("step", steps.join(", "));
+    }
+    match OTHERS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name)) {
+        Some((_, outcome, why)) => (outcome, (*why).to_owned()),
+        None => ("unknown", "no step answers this entry".to_owned()),
+    }
+}
