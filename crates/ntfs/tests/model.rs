@@ -451,7 +451,8 @@ impl Play {
     /// The kernel's driver lists and reads every file, and goes on to write.
     ///
     /// It shows names as UTF-8 and cannot find a file again that has no such name, so on a copy of the volume those are renamed
-    /// first; and the file that fills the volume goes there, so that there is room for the files of the driver.
+    /// first; and the file that fills the volume goes there, so that there is room for the files of the driver. Records for
+    /// them are made as well: the driver gives up where `$MFT` could go on in single clusters only.
     fn compare_with_kernel(&self) {
         let copy = Arc::new(MemoryDisk::new(self.disk.to_vec()));
         let mut volume = rig::open(&copy);
@@ -469,6 +470,10 @@ impl Play {
                 volume.rename_to(file, &stored.unwrap(), *parent, &wide(&text), NOW).unwrap();
             }
         }
+        let root = volume.root();
+        let room =
+            (0..250).map_while(|i| volume.create_file(root, &format!("ROOM{i}"), b"", Security::Inherit, NOW).ok());
+        room.collect::<Vec<_>>().into_iter().for_each(|file| volume.remove(file, NOW).unwrap());
         let Some(mounted) = rig::kernel::mount(rig::save(&copy).path()) else { return };
         assert_eq!((mounted.files, mounted.folders), (files, folders), "{mounted:?}");
         // The root of mkntfs has its descriptor in its record, where the driver does not look.
