@@ -28,7 +28,7 @@ fn round(name: &str, builder: ImageBuilder) {
     let out = bench.arg(&format!("sealed.{end}"));
     let report = seal(&gold, &out, &["--computer-name", "WEB-01"]);
     assert_eq!(hash(&gold), before, "{name}");
-    census::assert_only_own(&counted, &census::of_image(&out), &old_sid(), &new_sid(&report), 0);
+    census::assert_only_own(&counted, &census::of_image(&out), (&old_sid(), &new_sid(&report)), (0, 0));
     reseal(["fs", "check", &out]).exits(0);
     reseal(["verify", &out, "--no-trace-of", &old_sid()]).exits(0);
     reseal(["generalize", &out, "-n"]).exits(5);

@@ -62,7 +62,12 @@ fn windows_10_workgroup_machine() {
     assert!(unique >= 1730 && changed >= 300, "{changed} of {unique} descriptors");
 
     reseal(["verify", &out, "--no-trace-of", real::SET_C_SID]).exits(0);
-    let (foreign, own) = census::assert_only_own(&counted, &census::of_image(&out), real::SET_C_SID, &new, 0);
+    let (foreign, own) = census::assert_only_own(
+        &counted,
+        &census::of_image(&out),
+        (real::SET_C_SID, &new),
+        (0, rig::sids_gone(&report)),
+    );
     println!("set C: {own} places of the machine SID replaced, {foreign} foreign SIDs kept");
     assert!(foreign >= 331, "{foreign} foreign SIDs");
     let compared = accounts::assert_equal_but_for_the_sid(&gold, &out, real::SET_C_SID, &new);
@@ -115,7 +120,12 @@ fn any_digit_count_and_any_number_of_threads_on_real_hives() {
         let out = bench.arg(&format!("sealed{i}.vhdx"));
         let report = seal(&gold, &out, &["--sid", sid]);
         let left = rig::sids_left(&report);
-        census::assert_only_own(&counted, &census::of_image(&out), real::SET_C_SID, sid, left);
+        census::assert_only_own(
+            &counted,
+            &census::of_image(&out),
+            (real::SET_C_SID, sid),
+            (left, rig::sids_gone(&report)),
+        );
         accounts::assert_equal_but_for_the_sid(&gold, &out, real::SET_C_SID, sid);
         reseal(["verify", &out, "--no-trace-of", real::SET_C_SID]).exits(if left == 0 { 0 } else { 4 });
         reseal(["fs", "check", &out, "--strict"]).exits(0);
@@ -165,8 +175,12 @@ fn windows_8_domain_member_is_refused_and_can_be_allowed() {
     let allowed = report["plan"]["allowed"].as_array().unwrap();
     assert_eq!(allowed.len(), 3, "the report says what was allowed: {allowed:#?}");
     let new = new_sid(&report);
-    let (foreign, own) =
-        census::assert_only_own(&counted, &census::of_image(&out), real::SET_A_SID, &new, rig::sids_left(&report));
+    let (foreign, own) = census::assert_only_own(
+        &counted,
+        &census::of_image(&out),
+        (real::SET_A_SID, &new),
+        (rig::sids_left(&report), rig::sids_gone(&report)),
+    );
     println!("set A: {own} places of the machine SID replaced, {foreign} foreign SIDs kept");
     assert!(foreign > 0);
     accounts::assert_equal_but_for_the_sid(&gold, &out, real::SET_A_SID, &new);

@@ -39,7 +39,7 @@ fn sealed_with_name_and_answer_file() {
     identities(&gold, &out);
     files(&gold, &out);
 
-    let (foreign, own) = census::assert_only_own(&counted, &census::of_image(&out), &old, &new, 0);
+    let (foreign, own) = census::assert_only_own(&counted, &census::of_image(&out), (&old, &new), (0, 0));
     assert!(foreign >= 1 && own >= 40, "{foreign} foreign, {own} own");
     reseal(["verify", &out, "--no-trace-of", &old]).exits(0);
     let verified = reseal(["verify", &out, "--no-trace-of", &old, "--json"]).exits(0).json();
@@ -262,7 +262,7 @@ fn a_sid_of_any_digit_count() {
         let report = seal(&gold, &out, &["--sid", sid]);
         assert_eq!(new_sid(&report), sid);
         assert_eq!(sids_left(&report), left, "{}", report["plan"]["findings"]);
-        census::assert_only_own(&counted, &census::of_image(&out), &old, sid, left);
+        census::assert_only_own(&counted, &census::of_image(&out), (&old, sid), (left, 0));
         rig::accounts::assert_equal_but_for_the_sid(&gold, &out, &old, sid);
         let traces = reseal(["verify", &out, "--no-trace-of", &old, "--json"])
             .exits(if left == 0 { 0 } else { 4 })

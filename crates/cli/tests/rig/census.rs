@@ -86,9 +86,15 @@ fn text_at(bytes: &[u8], step: usize) -> Option<String> {
 }
 
 /// Asserts that only the machine's own SID changed: foreign ones stand as often as before, and the new one wherever the old one
-/// did, but for `left` places that the report names. Returns (foreign SIDs, machine SIDs).
+/// did, but for `left` places that the report names and `gone` ones that were removed with what they stood in. Returns
+/// (foreign SIDs, machine SIDs).
 #[track_caller]
-pub(crate) fn assert_only_own(before: &Census, after: &Census, old: &str, new: &str, left: usize) -> (usize, usize) {
+pub(crate) fn assert_only_own(
+    before: &Census,
+    after: &Census,
+    (old, new): (&str, &str),
+    (left, gone): (usize, usize),
+) -> (usize, usize) {
     let foreign = |census: &Census| -> Census {
         census.iter().filter(|(d, _)| *d != old && *d != new).map(|(d, n)| (d.clone(), *n)).collect()
     };
@@ -99,6 +105,6 @@ pub(crate) fn assert_only_own(before: &Census, after: &Census, old: &str, new: &
         "the old machine SID is left where the report does not say so"
     );
     assert_eq!(before.get(new), None, "the new machine SID was there");
-    assert_eq!(before[old], after[new] + left, "every place of the machine SID keeps one");
+    assert_eq!(before[old], after[new] + left + gone, "every place of the machine SID keeps one");
     (foreign(before).values().sum(), before[old])
 }

@@ -135,6 +135,14 @@ pub(crate) fn new_sid(report: &Value) -> String {
     report["plan"]["sid"]["new"].as_str().expect("the SID was replaced").to_owned()
 }
 
+/// How many values that hold the new SID as text a report says are removed.
+pub(crate) fn sids_gone(report: &Value) -> usize {
+    let new = new_sid(report);
+    let changes = report["plan"]["changes"].as_array().expect("a list");
+    let gone = |c: &&Value| c["after"].is_null() && c["before"].as_str().is_some_and(|before| before.contains(&new));
+    changes.iter().filter(gone).count()
+}
+
 /// How many SIDs a report says are left: text of another length inside a value that is no text.
 pub(crate) fn sids_left(report: &Value) -> usize {
     let findings = report["plan"]["findings"].as_array().expect("a list");

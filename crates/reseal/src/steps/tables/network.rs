@@ -1,6 +1,6 @@
 //! What belongs to one place in one network.
 
-use crate::Action::{BlankValue, ClearFolder, ClearKey, ClearSubkeys, DeleteValue, SetDword};
+use crate::Action::{BlankValue, ClearFolder, ClearSubkeys, DeleteValue, SetDword};
 use crate::scope::Scope;
 use crate::steps::{Evidence, Spec, Use};
 
@@ -83,10 +83,7 @@ pub(in crate::steps) static TUNNELS: Spec = Spec {
     client: Use::On,
     server: Use::On,
     writes: &[Scope::Rules],
-    actions: &[
-        ClearKey(r"HKLM\SYSTEM\CurrentControlSet\Services\iphlpsvc\Teredo"),
-        ClearSubkeys(r"HKLM\SYSTEM\CurrentControlSet\Services\iphlpsvc\Interfaces"),
-    ],
+    actions: &[ClearSubkeys(r"HKLM\SYSTEM\CurrentControlSet\Services\iphlpsvc\Interfaces")],
 };
 
 pub(in crate::steps) static WLAN_PROFILES: Spec = Spec {
