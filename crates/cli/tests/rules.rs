@@ -45,6 +45,7 @@ fn hive_of(place: &str) -> (&'static str, String) {
 fn file_of(place: &str) -> String {
     let path = [
         ("%SystemRoot%", "Windows"),
+        ("%System32%", r"Windows\System32"),
         ("%ProgramData%", "ProgramData"),
         ("%ProgramFiles(x86)%", "Program Files (x86)"),
         ("%ProgramFiles%", "Program Files"),
@@ -352,4 +353,38 @@ fn a_recipe_that_nobody_knows_is_a_finding() {
         assert!(plan["findings"].as_array().unwrap().iter().any(|f| f["id"] == id), "{text}: {}", plan["findings"]);
         reseal(["generalize", &bench.arg(&name), "-n", "--strict", "--steps", "recipe"]).exits(3);
     }
+}
+
+#[test]
+fn cached_logons_are_emptied_and_their_slots_stay() {
+    let bench = Bench::new();
+    let security = r"Windows\System32\config\SECURITY";
+    let mut empty = vec![0; 168];
+    empty[40..44].copy_from_slice(&[4, 0, 1, 0]);
+    let build = |volume: &mut Volume| {
+        made_up().fill(volume)?;
+        let mut hive = read_hive(volume, security);
+        let cache = hive.create_path("Cache").unwrap();
+        hive.set_value(cache, "NL$Control", 3, &[4, 0, 1, 0, 10, 0, 0, 0]).unwrap();
+        hive.set_value(cache, "NL$1", 3, &[0x5a; 500]).unwrap();
+        hive.set_value(cache, "NL$2", 3, &empty).unwrap();
+        hive.set_value(cache, "NL$10", 3, &[0x5a; 200]).unwrap();
+        let node = volume.resolve(security).unwrap().unwrap();
+        volume.replace(node, &[], &hive.to_bytes(), NOW)?;
+        Ok(())
+    };
+    let builder = ImageBuilder { container: Container::Raw, bare: true, ..ImageBuilder::default() };
+    builder.build(&bench.path("gold.raw"), build).unwrap();
+    let (gold, sealed) = (bench.arg("gold.raw"), bench.arg("sealed.raw"));
+    let report = seal(&gold, &sealed, &[]);
+    let volume = Volume::open(Disk::open(std::path::Path::new(&sealed)).unwrap().bytes()).unwrap();
+    let hive = read_hive(&volume, security);
+    let value = |name: &str| hive.value(hive.key("Cache").unwrap().unwrap(), name).unwrap().unwrap().data;
+    assert!(["NL$1", "NL$2", "NL$10"].iter().all(|slot| value(slot) == empty));
+    assert_eq!(value("NL$Control"), [4, 0, 1, 0, 10, 0, 0, 0]);
+    // Only slots that held something are a change, and what they held is nobody's business.
+    let changes = report["plan"]["changes"].as_array().unwrap();
+    let own: Vec<_> = changes.iter().filter(|c| c["step"] == "cached-logons").collect();
+    assert_eq!(own.len(), 2);
+    assert!(own.iter().all(|c| c["before"].as_str().unwrap().contains("sha256")));
 }

@@ -1,6 +1,7 @@
 //! The steps. A step is one file; its position in [`STEPS`] is the order of execution.
 
 mod answer_file;
+mod cached_logons;
 mod computer_name;
 mod data_rules;
 mod event_logs;
@@ -106,6 +107,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::network::TUNNELS),
     &Table(&tables::network::WLAN_PROFILES),
     &Table(&tables::secrets::AUTOLOGON),
+    &cached_logons::CachedLogons,
     &event_logs::EventLogs,
     &Table(&tables::traces::ERROR_REPORTS),
     &Table(&tables::traces::TELEMETRY),
@@ -119,6 +121,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::traces::TEMPORARY_FILES),
     &Table(&tables::traces::CRASH_DUMPS),
     &Table(&tables::traces::PAGING_FILES),
+    &Table(&tables::traces::SETUP_LOGS),
     &recipe::Recipe,
     &answer_file::AnswerFile,
     &setup_state::SetupState,

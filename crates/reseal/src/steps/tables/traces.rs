@@ -167,3 +167,20 @@ pub(in crate::steps) static PAGING_FILES: Spec = Spec {
     actions: &[DeleteFile(r"\pagefile.sys"), DeleteFile(r"\swapfile.sys"), DeleteFile(r"\hiberfil.sys")],
     ..TRACES
 };
+
+pub(in crate::steps) static SETUP_LOGS: Spec = Spec {
+    id: "setup-logs",
+    title: "Remove the logs of setup",
+    about: "Removes what setup, Sysprep, device installation and joining a domain have logged: names, addresses, accounts. \
+            Answer files stay: a cached one is used again, and is reported.",
+    evidence: Evidence::Confirmed,
+    actions: &[
+        DeleteFile(r"%SystemRoot%\Panther\*.log"),
+        DeleteFile(r"%SystemRoot%\Panther\*.etl"),
+        ClearFolder(r"%SystemRoot%\Panther\UnattendGC"),
+        ClearFolder(r"%System32%\Sysprep\Panther"),
+        DeleteFile(r"%SystemRoot%\inf\setupapi*.log"),
+        DeleteFile(r"%SystemRoot%\debug\*.log"),
+    ],
+    ..TRACES
+};
