@@ -134,6 +134,20 @@ pub fn set_a(root: &Path) -> Result<Vec<PlacedFile>> {
     Ok(files)
 }
 
+/// Machine SID of set F.
+pub const SET_F_SID: &str = "S-1-5-21-1760460187-1592185332-161725925";
+
+/// Set F: a Windows 7 machine of a domain, without its SECURITY.
+pub fn set_f(root: &Path) -> Result<Vec<PlacedFile>> {
+    let list = ["SAM", "SYSTEM", "SOFTWARE"].map(|name| (name, format!("{CONFIG}{name}")));
+    let mut files = Vec::new();
+    for (from, to) in &list {
+        files.extend(place(root, "deb_plaso_20241006/", &[(from, to)])?);
+    }
+    files.extend(place(root, "deb_plaso_20241006/", &[("NTUSER-WIN7.DAT", r"Users\user\NTUSER.DAT")])?);
+    Ok(files)
+}
+
 /// The unique descriptors of set C's `$SDS` stream: entries of {hash, id, offset u64, length u32, descriptor}, aligned to 16,
 /// in blocks of 256 KiB of which every second is a copy.
 pub fn set_c_descriptors(root: &Path) -> Result<Vec<Vec<u8>>> {

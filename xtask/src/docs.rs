@@ -77,9 +77,12 @@ fn cli(reseal: &Path) -> Result<String> {
         &["inspect"],
         &["generalize"],
         &["verify"],
+        &["diff"],
         &["steps"],
         &["hive"],
         &["hive", "set"],
+        &["hive", "export"],
+        &["hive", "import"],
         &["fs"],
         &["fs", "check"],
     ];

@@ -12,6 +12,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("hivexml", "libhivex-bin"),
+    ("hivexregedit", "libwin-hivex-perl"),
     ("xz", "xz-utils"),
     ("bzip2", "bzip2"),
     ("python3", "python3"),

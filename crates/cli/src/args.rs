@@ -8,9 +8,10 @@ const AFTER: &str = "Examples:
   reseal generalize gold.vhdx -o sealed.vhdx --unattend unattend.xml
   reseal generalize gold.vhdx --in-place --keep-undo
   reseal verify sealed.vhdx --no-trace-of S-1-5-21-1-2-3
+  reseal diff gold.vhdx sealed.vhdx
 
 Exit codes:
-  0 done (with --dry-run: there is something to do)   4 verify or fs check found something
+  0 done (with --dry-run: there is something to do)   4 verify, diff or fs check found something
   1 failed                                            5 nothing to do
   2 usage                                             6 an interrupted commit lies beside the image
   3 refused by a guard, nothing written               7 damaged or unsupported input
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Recover(Recover),
     /// Check an image, and prove that something is gone from it.
     Verify(Verify),
+    /// Show what differs between two images: files, registry, descriptors.
+    Diff(Diff),
     /// List the steps, or show one.
     Steps(Steps),
     /// Look into and edit registry hives.
@@ -179,6 +182,48 @@ pub(crate) struct Verify {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  reseal diff gold.vhdx sealed.vhdx
+  reseal diff gold.vhdx sealed.vhdx --path Users --path 'HKEY_LOCAL_MACHINE\\SYSTEM\\Setup'
+  reseal diff gold.vhdx#p3 other.raw --ignore '**.log' --times --json
+
+Exit codes: 0 alike, 4 something differs. A renamed file shows as removed and added. Values of SAM
+and SECURITY show as length and digest.")]
+pub(crate) struct Diff {
+    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+    pub(crate) before: String,
+    /// The image to compare with; partitions pair by number.
+    pub(crate) after: String,
+    /// Only below this path or registry key (HKEY_LOCAL_MACHINE\SYSTEM\Setup). Repeatable.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) path: Vec<String>,
+    /// Leave out paths and keys that match: ? one character, * within a name, ** any. Repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) ignore: Vec<String>,
+    /// Times of files and keys count, too.
+    #[arg(long)]
+    pub(crate) times: bool,
+    /// Streams of system files and the way hives are stored count, too.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Show long data whole.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Show secret values as they are.
+    #[arg(long)]
+    pub(crate) secrets: bool,
+    /// 8.3 names don't count.
+    #[arg(long)]
+    pub(crate) no_short_names: bool,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Progress on stderr.
+    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    pub(crate) progress: ProgressMode,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Steps {
     /// The step to show.
     pub(crate) id: Option<String>,
@@ -202,7 +247,9 @@ pub(crate) struct HiveTarget {
   reseal hive ls gold.vhdx --hive SYSTEM Setup
   reseal hive get gold.vhdx --hive SOFTWARE 'Microsoft\\Windows NT\\CurrentVersion' ProductName
   reseal hive set gold.vhdx --hive SYSTEM Setup SetupType dword:2 -o changed.vhdx
-  reseal hive rm NTUSER.DAT Software\\Test -o NTUSER.new")]
+  reseal hive rm NTUSER.DAT Software\\Test -o NTUSER.new
+  reseal hive export gold.vhdx --hive SYSTEM Setup -o setup.reg
+  reseal hive import gold.vhdx --hive SYSTEM setup.reg -o changed.vhdx")]
 pub(crate) enum Hive {
     /// List subkeys and values of a key.
     Ls {
@@ -256,6 +303,42 @@ pub(crate) enum Hive {
         /// The new image or hive file; it must not exist.
         #[arg(short, long)]
         output: PathBuf,
+    },
+    /// Write a key and all below it as .reg text, as regedit does.
+    ///
+    /// Keys, values, types and data come back exactly; class names, security descriptors and times have no place in
+    /// .reg text and are not in it.
+    Export {
+        #[command(flatten)]
+        target: HiveTarget,
+        /// Key, from the hive's root; the whole hive when not given.
+        #[arg(default_value = "")]
+        key: String,
+        /// The new file; it must not exist. Standard output when not given.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// UTF-8 instead of UTF-16LE with a byte order mark.
+        #[arg(long)]
+        utf8: bool,
+        /// The key that stands for the hive's root; HKEY_LOCAL_MACHINE\SYSTEM for SYSTEM, and so on.
+        #[arg(long, value_name = "KEY")]
+        root: Option<String>,
+    },
+    /// Apply .reg text: keys and values are set, [-KEY] and "name"=- delete.
+    ///
+    /// UTF-16LE, UTF-8 and ASCII; version 5.00 and REGEDIT4. A new key has its parent's security descriptor and no
+    /// class name: .reg text says nothing of them.
+    Import {
+        #[command(flatten)]
+        target: HiveTarget,
+        /// The .reg file.
+        file: PathBuf,
+        /// The new image or hive file; it must not exist.
+        #[arg(short, long)]
+        output: PathBuf,
+        /// The key that stands for the hive's root; HKEY_LOCAL_MACHINE\SYSTEM for SYSTEM, and so on.
+        #[arg(long, value_name = "KEY")]
+        root: Option<String>,
     },
     /// Check a hive against every invariant of the format.
     Check {

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod diff;
 mod generalize;
+mod hive_text;
 mod parts;
 mod progress;
 mod render;
@@ -49,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Generalize(args) => generalize::generalize(&args),
         Command::Recover(args) => parts::recover(&args),
         Command::Verify(args) => parts::verify(&args),
+        Command::Diff(args) => diff::diff(&args),
         Command::Steps(args) => parts::steps(&args),
         Command::Hive(command) => parts::hive(command),
         Command::Fs(command) => parts::fs(command),

@@ -1,9 +1,9 @@
 //! The smaller verbs: inspect, recover, verify, steps, hive, fs.
 
 use crate::args::{Fs, Hive, HiveTarget, Inspect, Recover, Steps, Verify};
-use crate::{Exit, render};
+use crate::{Exit, hive_text, render};
 use anyhow::Result;
-use reseal::{CheckObserver, CheckStage, FsEntry, HiveAccess, Image, KeyListing, Recovery, ShownFinding};
+use reseal::{CheckObserver, CheckStage, FsEntry, HiveAccess, Image, KeyListing, Recovery, RegText, ShownFinding};
 
 pub(crate) fn inspect(args: &Inspect) -> Result<Exit> {
     let inspection = reseal::inspect(&Image::open(&args.image)?)?;
@@ -126,6 +126,12 @@ pub(crate) fn hive(command: Hive) -> Result<Exit> {
             let mut access = open(&target)?;
             access.remove(&key, name.as_deref())?;
             access.save(&output)?;
+        }
+        Hive::Export { target, key, output, utf8, root } => {
+            hive_text::export(&open(&target)?, &key, output.as_deref(), &RegText { utf8, root })?;
+        }
+        Hive::Import { target, file, output, root } => {
+            hive_text::import(open(&target)?, &file, &output, &RegText { root, ..RegText::default() })?;
         }
         Hive::Check { target, json } => {
             let findings = open(&target)?.check();

@@ -21,6 +21,8 @@ fn exit_codes() {
     reseal(["steps"]).exits(0);
     seal(&gold, &out, &[]);
     reseal(["verify", &out, "--no-trace-of", &old]).exits(0);
+    reseal(["diff", &gold, &gold]).exits(0);
+    reseal(["diff", &gold, &out]).exits(4);
     reseal(["generalize", &out, "--dry-run"]).exits(5).says("nothing to do");
     reseal(["generalize", &out, "-o", &bench.arg("again.vhdx")]).exits(5);
     assert!(!bench.path("again.vhdx").exists(), "nothing to do means nothing written");
@@ -31,6 +33,8 @@ fn exit_codes() {
         vec!["inspect", &missing],
         vec!["generalize", &missing, "-n"],
         vec!["verify", &missing],
+        vec!["diff", &gold, &missing],
+        vec!["diff", &missing, &gold],
         vec!["fs", "check", &missing],
     ] {
         reseal(&line).exits(1).says("missing.vhdx");
@@ -77,6 +81,10 @@ fn usage_errors_exit_2() {
         &["generalize", &gold, "-n", "--unattend", &bad_xml],
         &["generalize", &gold, "-n", "--unattend", &named, "--computer-name", "WEB-01"],
         &["verify", &gold, "--no-trace-of", ""],
+        &["diff", &gold],
+        &["diff", &gold, &gold, "--ignore", ""],
+        &["hive", "export", &gold, "--hive", "SAM", "--root", "SAM"],
+        &["hive", "import", &gold, "--hive", "SAM", &bad_xml, "-o", &bench.arg("x.vhdx")],
         &["steps", "nonsense"],
         &["hive", "set", &gold, "--hive", "SYSTEM", "Setup", "X", "nonsense", "-o", &bench.arg("x.vhdx")],
         &["hive", "ls", &gold, "Setup"],
@@ -104,6 +112,7 @@ fn damaged_and_foreign_input_exits_7_or_1() {
     let bytes = std::fs::read(&gold).expect("just built");
     let cut = bench.write("cut.vhdx", &bytes[..bytes.len() / 2]);
     reseal(["inspect", &cut]).exits(7);
+    reseal(["diff", &gold, &cut]).exits(7).says("cut.vhdx");
     reseal(["generalize", &cut, "-n"]).exits(7);
     let qcow = bench.write("disk.qcow2", &[b"QFI\xfb\0\0\0\x03".to_vec(), vec![0; 8192]].concat());
     reseal(["inspect", &qcow]).exits(7).says("qcow2");
@@ -201,6 +210,7 @@ fn one_json_document_with_a_schema() {
         (&["generalize", &gold, "-n", "--json"], 0, "reseal.plan/1"),
         (&["verify", &gold, "--json"], 0, "reseal.verify/1"),
         (&["verify", &gold, "--json", "--no-trace-of", "GOLD-07"], 4, "reseal.verify/1"),
+        (&["diff", &gold, &gold, "--json"], 0, "reseal.diff/1"),
         (&["steps", "--json"], 0, "reseal.steps/1"),
         (&["steps", "machine-sid", "--json"], 0, "reseal.steps/1"),
         (&["fs", "ls", &gold, "--json"], 0, "reseal.fs/1"),
@@ -226,6 +236,11 @@ fn one_json_document_with_a_schema() {
     let phases: Vec<serde_json::Value> =
         run.err.lines().map(|l| serde_json::from_str(l).expect("a JSON line")).collect();
     assert!(phases.iter().any(|p| p["phase"] == "staging"), "{}", run.err);
+    let run = reseal(["diff", &gold, &out, "--json", "--progress", "json"]).exits(4);
+    assert_eq!(run.json()["schema"], "reseal.diff/1");
+    let first: serde_json::Value = serde_json::from_str(run.err.lines().next().unwrap()).expect("a JSON line");
+    assert_eq!(first["phase"], "listing");
+    assert_eq!(reseal(["diff", &gold, &out]).exits(4).err, "");
     // In a pipe there is no bar.
     assert_eq!(reseal(["generalize", &gold, "-n"]).exits(0).err, "");
 }
@@ -237,12 +252,15 @@ fn help_fits_and_shows_examples() {
         &["inspect"],
         &["generalize"],
         &["verify"],
+        &["diff"],
         &["steps"],
         &["hive"],
         &["hive", "ls"],
         &["hive", "get"],
         &["hive", "set"],
         &["hive", "rm"],
+        &["hive", "export"],
+        &["hive", "import"],
         &["hive", "check"],
         &["fs"],
         &["fs", "ls"],
@@ -293,6 +311,7 @@ fn a_file_that_exists_is_not_overwritten() {
     reseal(["generalize", &gold, "-o", &gold]).exits(1);
     reseal(["hive", "set", &gold, "--hive", "SYSTEM", "Setup", "X", "dword:1", "-o", &taken]).exits(1);
     reseal(["hive", "rm", &gold, "--hive", "SYSTEM", "Setup", "CloneTag", "-o", &gold]).exits(1);
+    reseal(["hive", "export", &gold, "--hive", "SYSTEM", "Setup", "-o", &taken]).exits(1);
     assert_eq!(std::fs::read(&taken).unwrap(), b"precious");
     assert_eq!(hash(&gold), before);
     // A link that leads nowhere is a name that exists.

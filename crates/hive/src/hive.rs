@@ -232,6 +232,11 @@ impl Hive {
         }
     }
 
+    /// Length of the hive's bytes as it is now in memory.
+    pub fn byte_len(&self) -> usize {
+        self.image.bytes.len()
+    }
+
     /// Minor version of the format: 3 to 6.
     pub fn minor_version(&self) -> u32 {
         self.image.minor

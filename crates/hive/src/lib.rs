@@ -59,6 +59,7 @@ mod value;
 
 pub use big_data::SEGMENT as BIG_DATA_SEGMENT;
 pub use hive::{Hive, KeyId, LoadState, Recover};
+pub use name::fold_name;
 pub use residue::Residue;
 pub use sids::{Place, Region, SidEdits};
 pub use value::{Value, types};

@@ -58,6 +58,11 @@ pub(crate) fn compare(a: impl Iterator<Item = u16>, b: impl Iterator<Item = u16>
     a.map(upcase).cmp(b.map(upcase))
 }
 
+/// A name as Windows compares it: two names of one folded form are one name.
+pub fn fold_name(name: &[u16]) -> Vec<u16> {
+    name.iter().map(|&unit| upcase(unit)).collect()
+}
+
 /// The stored form of a name and whether it is compressed. An empty name counts as not compressed.
 pub(crate) fn encode(units: &[u16]) -> (Vec<u8>, bool) {
     if !units.is_empty() && units.iter().all(|&u| u <= 0xff) {

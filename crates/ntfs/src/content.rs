@@ -26,6 +26,25 @@ pub struct StreamReader<'v> {
     size: u64,
 }
 
+/// Which bytes of a stream are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamExtent {
+    /// Bytes that the stream occupies in clusters or in its record.
+    pub stored: u64,
+    /// Ranges of the content that read as zero and are stored nowhere, ascending and disjoint.
+    pub zeros: Vec<std::ops::Range<u64>>,
+}
+
+impl StreamExtent {
+    fn push(&mut self, range: std::ops::Range<u64>) {
+        match self.zeros.last_mut() {
+            _ if range.is_empty() => {}
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.zeros.push(range),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Source {
     Plain(Stream),
@@ -64,6 +83,16 @@ impl Volume {
         {
             return Ok(StreamReader { volume: self, source: Source::Wof(content), size });
         }
+        Ok(StreamReader { volume: self, source: Source::Plain(stream), size })
+    }
+
+    /// Opens a stream as it is stored: clusters of an encrypted or compressed stream as they are, and the unnamed stream of a
+    /// WOF file as NTFS sees it. `NotFound` without such a stream.
+    pub fn stored_stream(&self, file: FileReference, name: &[u16]) -> Result<StreamReader<'_>> {
+        let file = self.file(file)?;
+        let stream = file.stream(kind::DATA, name, &self.geometry)?;
+        let stream = stream.ok_or_else(|| Error::not_found(format!("file {} has no such stream", file.reference)))?;
+        let size = stream.size();
         Ok(StreamReader { volume: self, source: Source::Plain(stream), size })
     }
 
@@ -109,6 +138,39 @@ impl StreamReader<'_> {
         let known = clusters.initialized.saturating_sub(offset);
         let pieces = clusters.pieces(offset, known, self.volume.geometry.cluster_size)?;
         Ok(pieces.first().and_then(|&(place, len)| place.map(|p| (p, len))))
+    }
+
+    /// What of the stream is stored, and what reads as zero without being stored.
+    ///
+    /// `Damaged` when the runs do not cover the stream.
+    pub fn extent(&self) -> Result<StreamExtent> {
+        let cluster = self.volume.geometry.cluster_size;
+        let (clusters, unit) = match &self.source {
+            Source::Plain(Stream::Clusters(clusters)) => (clusters, 1),
+            Source::Lznt1(clusters) => {
+                let per_unit = 1u64.checked_shl(u32::from(clusters.unit)).unwrap_or(1);
+                (clusters, per_unit.saturating_mul(u64::from(cluster)).max(1))
+            }
+            Source::Plain(Stream::Resident(value)) => {
+                return Ok(StreamExtent { stored: value.len() as u64, zeros: Vec::new() });
+            }
+            Source::Wof(content) => return Ok(StreamExtent { stored: content.stored(), zeros: Vec::new() }),
+        };
+        let known = clusters.initialized.min(self.size);
+        let mut out = StreamExtent { stored: 0, zeros: Vec::new() };
+        let mut at = 0u64;
+        // A compression unit may end behind the content: what is not there counts as a hole.
+        let reach = clusters.end_vcn().saturating_mul(u64::from(cluster)).min(known);
+        for (place, len) in clusters.pieces(0, if unit > 1 { reach } else { known }, cluster)? {
+            match place {
+                Some(_) => out.stored += len,
+                // Of a compressed stream, only whole units without any cluster are zero.
+                None => out.push(at.checked_next_multiple_of(unit).unwrap_or(u64::MAX)..(at + len) / unit * unit),
+            }
+            at += len;
+        }
+        out.push(known..self.size);
+        Ok(out)
     }
 
     /// Reads at an offset; returns how many bytes there were, less than `buf` only at the end of the stream.

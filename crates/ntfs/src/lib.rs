@@ -64,7 +64,7 @@ mod wof;
 mod write;
 
 pub use check::{Stage, StageResult, Visitor};
-pub use content::StreamReader;
+pub use content::{StreamExtent, StreamReader};
 pub use create::NewName;
 pub use directory::DirEntry;
 pub use file_name::{FileName, NameView, Namespace};

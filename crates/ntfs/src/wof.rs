@@ -103,6 +103,11 @@ impl WofContent {
         if self.size >> 32 == 0 { 4 } else { 8 }
     }
 
+    /// Bytes of the compressed stream.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stream.size()
+    }
+
     fn table_size(&self) -> u64 {
         self.size.div_ceil(self.chunk as u64).saturating_sub(1).saturating_mul(self.width())
     }

@@ -193,9 +193,10 @@ impl From<&Value> for ShownValue {
 /// A hive of an image, or a hive file.
 #[derive(Debug)]
 pub struct HiveAccess {
-    hive: Hive,
+    pub(crate) hive: Hive,
     source: Source,
-    subject: String,
+    /// The hive's path.
+    pub(crate) subject: String,
 }
 
 #[derive(Debug)]
@@ -260,7 +261,7 @@ impl HiveAccess {
         Ok(HiveAccess { hive, source: Source::Image { image, tree, node, logs }, subject: path })
     }
 
-    fn key(&self, path: &str) -> Result<KeyId> {
+    pub(crate) fn key(&self, path: &str) -> Result<KeyId> {
         let found = self.hive.key(path).within(&self.subject)?;
         found.ok_or_else(|| {
             Error::new(Kind::NotFound, format!("the key `{path}` does not exist")).subject(self.subject.clone())

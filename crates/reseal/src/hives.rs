@@ -398,10 +398,12 @@ fn load(tree: &dyn Tree, candidate: Candidate) -> Result<Option<(HiveFile, Optio
 }
 
 impl HiveFile {
-    /// Marks the hive for writing when its logs or its replayed pages still hold one of the SIDs.
-    pub(crate) fn touch_for_logs(&mut self, map: &reseal_sid::SidMap) {
-        if !self.edited && self.has_log_data() && (self.is_replayed() || self.log_bytes().any(|log| map.is_in(log))) {
-            self.edited = true;
-        }
+    /// Marks the hive for writing when its logs or its replayed pages still hold one of the SIDs; tells whether it was not
+    /// to be written before.
+    pub(crate) fn touch_for_logs(&mut self, map: &reseal_sid::SidMap) -> bool {
+        let newly =
+            !self.edited && self.has_log_data() && (self.is_replayed() || self.log_bytes().any(|log| map.is_in(log)));
+        self.edited |= newly;
+        newly
     }
 }

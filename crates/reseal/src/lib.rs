@@ -16,11 +16,14 @@
 
 mod browse;
 mod change;
+mod diff;
 mod error;
 mod facts;
 mod fs_check;
 mod generalize;
 mod guards;
+mod hive_text;
+mod hive_walk;
 mod hives;
 mod image;
 mod inputs;
@@ -30,6 +33,7 @@ mod lsa;
 mod ntfs_tree;
 mod options;
 mod recover;
+mod reg_text;
 mod rules;
 mod sam;
 mod scope;
@@ -43,11 +47,13 @@ mod volume_state;
 
 pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_list, fs_read};
 pub use change::{Change, StepOutcome, Target};
+pub use diff::{DescriptorSummary, DiffEntry, DiffKind, DiffOptions, Difference, Side, VolumeDifference, What, diff};
 pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};
 pub use fs_check::{CheckObserver, CheckStage, VolumeCheck, fs_check};
 pub use generalize::{InPlace, Observer, Plan, Planned, Report, ShownFinding, Silent, plan};
 pub use guards::Refusal;
+pub use hive_text::{Imported, RegText};
 pub use image::Image;
 pub use inputs::Inputs;
 pub use inspect::{HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, inspect};

@@ -4,6 +4,7 @@
 pub(crate) mod accounts;
 pub(crate) mod census;
 pub(crate) mod content;
+pub(crate) mod explained;
 pub(crate) mod logical;
 
 use reseal_testdata::{ImageBuilder, WindowsImage, machine_sid};

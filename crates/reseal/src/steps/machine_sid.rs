@@ -156,20 +156,24 @@ fn hives_and_descriptors(session: &mut Session<'_>, map: &SidMap) -> Result<([us
 }
 
 /// What was done in each hive.
-fn rewrite_hives(hives: &mut HiveSet, map: &SidMap, now: FileTime) -> Result<Vec<(String, SidEdits)>> {
+fn rewrite_hives(hives: &mut HiveSet, map: &SidMap, now: FileTime) -> Result<Vec<(String, SidEdits, bool)>> {
     let one = |file: &mut HiveFile| {
         file.hive.set_clock(Some(now));
         let edits = file.hive.rewrite_sids(map).within(&file.path)?;
         file.edited |= edits.any();
-        file.touch_for_logs(map);
-        Ok((file.path.clone(), edits))
+        let logs_only = file.touch_for_logs(map);
+        Ok((file.path.clone(), edits, logs_only))
     };
     hives.files.par_iter_mut().map(one).collect()
 }
 
-fn record_hives(session: &mut Session<'_>, edits: Vec<(String, SidEdits)>) -> [usize; 3] {
+fn record_hives(session: &mut Session<'_>, edits: Vec<(String, SidEdits, bool)>) -> [usize; 3] {
     let mut totals = [0; 3];
-    for (path, edits) in edits {
+    for (path, edits, logs_only) in edits {
+        if logs_only {
+            let after = "logs emptied: they held it, or would bring it back".to_owned();
+            session.record(Target::HiveSids { hive: path.clone() }, None, Some(after));
+        }
         let hits = edits.replaced;
         for (total, n) in totals.iter_mut().zip([hits.binary, hits.ascii, hits.utf16]) {
             *total += n;

@@ -1,0 +1,176 @@
+//! One pair of partitions: NTFS on both sides is compared file by file, anything else byte by byte.
+
+use super::census::Census;
+use super::content::{self, Budget};
+use super::descriptors::{Store, Words, summary};
+use super::file::Volumes;
+use super::filter::Filter;
+use super::pairs::Pair;
+use super::{DiffEntry, DiffKind, DiffOptions, Side, VolumeDifference};
+use crate::error::{Result, Within};
+use crate::reg_text::Root;
+use crate::{Image, Observer};
+use rayon::prelude::*;
+use reseal_disk::Partition;
+use reseal_ntfs::{FileReference, Probe, Volume};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) fn compare(
+    pair: &Pair<'_>,
+    images: [&Image; 2],
+    options: &DiffOptions,
+    filter: &Filter,
+    observer: &dyn Observer,
+) -> Result<VolumeDifference> {
+    let side = match pair.sides {
+        [Some(_), None] => Side::Before,
+        [None, Some(_)] => Side::After,
+        _ => Side::Both,
+    };
+    let mut out =
+        VolumeDifference { volume: pair.place(), side, files: 0, hives: 0, descriptors: None, entries: Vec::new() };
+    let [Some(a), Some(b)] = pair.sides else {
+        let shown = |side: Option<&Partition>| side.map(|p| Arc::from(format!("{} bytes", p.len)));
+        out.entries.push(DiffEntry::new(DiffKind::Partition, "", pair.sides.map(shown)));
+        return Ok(out);
+    };
+    out.entries = pair.table_entries();
+    let within = |i: usize| images[i].path().display().to_string();
+    let probes = [images[0].probe(a).within(within(0))?, images[1].probe(b).within(within(1))?];
+    if probes == [Probe::Ntfs; 2] {
+        let volumes = [images[0].volume(a).within(within(0))?, images[1].volume(b).within(within(1))?];
+        volumes_entries([&volumes[0], &volumes[1]], options, filter, observer, &mut out)?;
+    } else if filter.is_empty() {
+        observer.phase("comparing");
+        let bytes = [images[0].bytes(a), images[1].bytes(b)];
+        let differing = content::compare_bytes([&*bytes[0], &*bytes[1]]);
+        let differing = differing.map_err(|(i, e)| crate::Error::from(e).subject(within(i)))?;
+        let entry = |sides: [String; 2]| DiffEntry::new(DiffKind::Partition, "", sides.map(|s| Some(Arc::from(s))));
+        out.entries.extend(differing.map(|sides| entry(sides).named("content")));
+    }
+    Ok(out)
+}
+
+/// What the volumes say of themselves.
+fn facts(volumes: [&Volume; 2], out: &mut Vec<DiffEntry>) {
+    let [a, b] = volumes.map(Volume::info);
+    let facts = [
+        ("label", [a.label, b.label]),
+        ("version", [a.version, b.version].map(|(major, minor)| format!("{major}.{minor}"))),
+        ("flags", [a.flags, b.flags].map(|flags| format!("{:#06x}", flags.0))),
+        ("serial", [a.serial, b.serial].map(|serial| format!("{serial:016x}"))),
+        ("cluster-size", [a.cluster_size, b.cluster_size].map(|size| size.to_string())),
+    ];
+    for (name, sides) in facts.into_iter().filter(|(_, [a, b])| a != b) {
+        out.push(DiffEntry::new(DiffKind::Volume, "", sides.map(|s| Some(Arc::from(s)))).named(name));
+    }
+}
+
+fn volumes_entries(
+    volumes: [&Volume; 2],
+    options: &DiffOptions,
+    filter: &Filter,
+    observer: &dyn Observer,
+    out: &mut VolumeDifference,
+) -> Result<()> {
+    if filter.is_empty() {
+        facts(volumes, &mut out.entries);
+    }
+    observer.phase("listing");
+    let census = Census::list(volumes, filter);
+    let order = census.in_order();
+    let links = [0, 1].map(|side| several_names(&census, &order, side));
+    let stores = volumes.map(Store::of);
+    if filter.is_empty() {
+        out.descriptors = Some(summary([&stores[0], &stores[1]]));
+    }
+    let budgets = volumes.map(Budget::of);
+    let words = Words::default();
+    let both = Volumes { volumes, stores, budgets, words, census, options, filter, links };
+    observer.phase("comparing");
+    let nodes = both.chosen(&order);
+    let total = nodes.iter().map(|node| both.census.node(*node).bytes).fold(0, u64::saturating_add);
+    let done = AtomicU64::new(0);
+    let found: Vec<_> = nodes
+        .par_iter()
+        .map(|node| {
+            let found = both.compare(*node);
+            let bytes = both.census.node(*node).bytes;
+            observer.bytes(done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes).min(total), total);
+            found
+        })
+        .collect();
+    for budget in &both.budgets {
+        budget.check().within("the volume")?;
+    }
+    observer.phase("hives");
+    let mut faults: BTreeMap<u32, Vec<DiffEntry>> = BTreeMap::new();
+    for (node, side, why) in &both.census.faults {
+        let entry = DiffEntry::unreadable(&both.census.path(*node), *side, why);
+        faults.entry(*node).or_default().push(entry);
+    }
+    for (node, found) in nodes.iter().zip(found) {
+        let path = both.census.path(*node);
+        out.files += 1;
+        out.entries.extend(faults.remove(node).unwrap_or_default());
+        if filter.wants_file(&path) {
+            out.entries.extend(found.entries);
+        }
+        // One by one: two hives with their logs are in memory at a time.
+        if found.is_hive && (filter.wants_file(&path) || filter.wants_hive(&Root::of_file(&path).path)) {
+            out.hives += 1;
+            out.entries.extend(both.compare_hives(*node));
+        }
+    }
+    // A folder on the way to what is asked for, or another name of a file.
+    out.entries.extend(faults.into_values().flatten());
+    Ok(())
+}
+
+/// The names of each file that has several, in order.
+fn several_names(census: &Census, order: &[u32], side: usize) -> HashMap<FileReference, Vec<u32>> {
+    let mut all: Vec<(FileReference, usize)> =
+        order.iter().enumerate().filter_map(|(at, node)| Some((census.node(*node).files[side]?, at))).collect();
+    all.sort_unstable();
+    let mut out = HashMap::new();
+    for group in all.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+        out.insert(group[0].0, group.iter().map(|(_, at)| order[*at]).collect());
+    }
+    out
+}
+
+impl Volumes<'_> {
+    /// Each pair of files once, at its first common name; a file without a counterpart once, at its first name.
+    fn chosen(&self, order: &[u32]) -> Vec<u32> {
+        let has_several =
+            |side: usize, file: Option<FileReference>| file.is_some_and(|f| self.links[side].contains_key(&f));
+        let mut paired: [HashSet<FileReference>; 2] = [HashSet::new(), HashSet::new()];
+        for node in order {
+            if let [Some(a), Some(b)] = self.census.node(*node).files {
+                paired[0].extend(has_several(0, Some(a)).then_some(a));
+                paired[1].extend(has_several(1, Some(b)).then_some(b));
+            }
+        }
+        let mut seen = HashSet::new();
+        let mut is_chosen = |node: &u32| {
+            let path = (!self.filter.is_empty()).then(|| self.census.path(*node));
+            // A hive may be asked for by a key of its.
+            if path.is_some_and(|path| {
+                !self.filter.wants_file(&path) && !self.filter.wants_hive(&Root::of_file(&path).path)
+            }) {
+                return false;
+            }
+            let files = self.census.node(*node).files;
+            let several = [has_several(0, files[0]), has_several(1, files[1])];
+            let elsewhere = |side: usize| files[side].is_some_and(|f| paired[side].contains(&f));
+            match files {
+                [Some(_), None] if elsewhere(0) => false,
+                [None, Some(_)] if elsewhere(1) => false,
+                _ => !(several[0] || several[1]) || seen.insert(files),
+            }
+        };
+        order.iter().filter(|node| is_chosen(node)).copied().collect()
+    }
+}
