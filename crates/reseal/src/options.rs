@@ -99,6 +99,7 @@ pub const ALLOWABLE_GUARDS: &[&str] = &[
     "efs",
     "role",
     "snapshots",
+    "upgraded-image",
 ];
 
 impl Options {
