@@ -155,11 +155,7 @@ fn stage(
     let (volume, survey_ref) = (&state, &survey);
     let subject =
         Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: survey_ref, disk: &disk, answer };
-    let checked = guards::run(&subject)?;
-    let refusals: Vec<Refusal> = checked.iter().flat_map(|c| c.refusals(&options.allow)).collect();
-    if refusals.iter().any(|r| !r.allowed) {
-        return Err(Error::refused(refusals));
-    }
+    let (checked, refusals) = guards::preflight(&subject, &options.allow)?;
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
     findings.extend(sound(std::mem::take(&mut survey.findings), "before")?);

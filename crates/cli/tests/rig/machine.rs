@@ -65,7 +65,7 @@ impl Machine {
             Mangle::Type => (if ty == types::BINARY { types::SZ } else { types::BINARY }, data.to_vec()),
             Mangle::Empty => (ty, Vec::new()),
             Mangle::Short => (ty, vec![0xd8]),
-            Mangle::Long => (ty, vec![0xff; 70_001]),
+            Mangle::Long => (ty, vec![0xff; 16_000]),
         };
         self.hive(hive, |hive| {
             let key = hive.create_path(key).expect("the key can be made");
@@ -89,7 +89,9 @@ impl Machine {
     }
 
     pub(crate) fn key(&mut self, hive: &str, key: &str) {
-        self.hive(hive, |hive| drop(hive.create_path(key).expect("the key can be made")));
+        self.hive(hive, |hive| {
+            hive.create_path(key).expect("the key can be made");
+        });
     }
 
     /// A service with a program.

@@ -4,6 +4,7 @@
 pub(crate) mod accounts;
 pub(crate) mod census;
 pub(crate) mod content;
+pub(crate) mod fixtures;
 pub(crate) mod logical;
 pub(crate) mod machine;
 

@@ -163,6 +163,9 @@ pub struct Checked {
     pub notices: Vec<Notice>,
     /// Why it cannot be told, or not in full.
     pub unknown: Option<String>,
+    /// What it reads is there and is not understood; what is merely absent is no finding.
+    #[serde(skip)]
+    doubtful: bool,
 }
 
 /// Every check there is, in the order in which they run.
@@ -173,6 +176,13 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
 /// Runs every check. An error is the host's (a read that fails); whatever the image holds is a result.
 pub(crate) fn run(subject: &Subject<'_>) -> Result<Vec<Checked>> {
     checks().map(|check| run_one(check, subject)).collect()
+}
+
+/// [`run`] for who is about to write: `Refused`, with all refusals, when one of them is not allowed.
+pub(crate) fn preflight(subject: &Subject<'_>, allow: &[String]) -> Result<(Vec<Checked>, Vec<Refusal>)> {
+    let checked = run(subject)?;
+    let refusals: Vec<Refusal> = checked.iter().flat_map(|c| c.refusals(allow)).collect();
+    if refusals.iter().any(|r| !r.allowed) { Err(crate::Error::refused(refusals)) } else { Ok((checked, refusals)) }
 }
 
 fn run_one(check: &'static Check, subject: &Subject<'_>) -> Result<Checked> {
@@ -202,7 +212,7 @@ fn run_one(check: &'static Check, subject: &Subject<'_>) -> Result<Checked> {
         (None, None) => Outcome::Ok,
     };
     let refuses = worst == Some(Weight::Refuse) || (doubtful && check.guard.is_some());
-    Ok(Checked { check, outcome, refuses, notices, unknown })
+    Ok(Checked { check, outcome, refuses, notices, unknown, doubtful })
 }
 
 impl Checked {
@@ -226,7 +236,7 @@ impl Checked {
         let level = |inconsistent| if inconsistent { Level::Inconsistent } else { Level::Note };
         let warned = self.notices.iter().filter(|n| n.weight == Weight::Warn);
         let warned = warned.map(|n| Finding::new(level(n.inconsistent), self.check.id, &n.place, &n.detail));
-        let unknown = self.unknown.iter().filter(|_| !self.refuses);
+        let unknown = self.unknown.iter().filter(|_| self.doubtful && !self.refuses);
         let unknown = unknown
             .map(|why| Finding::new(Level::Note, self.check.id, self.check.group, format!("it cannot be told: {why}")));
         warned.chain(unknown).collect()

@@ -29,9 +29,8 @@ impl Signs {
         if self.servers_only && !subject.facts.is_server() {
             return Ok(());
         }
-        match self.place(subject)? {
-            Some(place) => out.add(place, format!("{} is installed: {}", self.role, self.effect)),
-            None => {}
+        if let Some(place) = self.place(subject)? {
+            out.add(place, format!("{} is installed: {}", self.role, self.effect));
         }
         Ok(())
     }
@@ -163,7 +162,7 @@ pub(crate) fn installed(hive: &Hive, set: &str) -> reseal_dtyp::Result<Vec<Strin
                 None => name.eq_ignore_ascii_case(pattern),
                 Some(start) => name.get(..start.len()).is_some_and(|p| p.eq_ignore_ascii_case(start)),
             };
-            if signs.services.iter().any(|p| fits(&p)) && hive.value(*key, "ImagePath")?.is_some() {
+            if signs.services.iter().any(fits) && hive.value(*key, "ImagePath")?.is_some() {
                 out.push(signs.role.to_owned());
                 break;
             }

@@ -57,7 +57,7 @@ const ANSWER_FILES: &[(&str, bool)] = &[
 fn answer_files(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     let mut doubt = None;
     for (path, preferred) in ANSWER_FILES {
-        let secrets = match subject.small_file(path).and_then(|file| Ok(file.as_deref().map(unattend::passwords))) {
+        let secrets = match subject.small_file(path).map(|file| file.as_deref().map(unattend::passwords)) {
             Ok(None) => continue,
             Ok(Some(Ok(secrets))) => secrets,
             Ok(Some(Err(why))) => {

@@ -89,10 +89,10 @@ fn pending(subject: &Subject<'_>, out: &mut Notices) -> Looked {
 
 fn components(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     let named = |path: &str| path.to_ascii_lowercase().ends_with(r"windows\system32\config\components");
-    if let Some(file) = subject.hives.files.iter().find(|f| named(&f.path)) {
-        if file.hive.value(file.hive.root(), "PendingXmlIdentifier")?.is_some() {
-            out.add(&file.path, "PendingXmlIdentifier is set: the component store waits for a boot");
-        }
+    if let Some(file) = subject.hives.files.iter().find(|f| named(&f.path))
+        && file.hive.value(file.hive.root(), "PendingXmlIdentifier")?.is_some()
+    {
+        out.add(&file.path, "PendingXmlIdentifier is set: the component store waits for a boot");
     }
     let key = format!(r"{CBS}\ExecutePending");
     if subject.has_key(Software, &key)? || subject.value(Software, CBS, "ExecutePending")?.is_some() {

@@ -127,7 +127,7 @@ fn autologon(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     for part in ["CurrVal", "OldVal"] {
         let value = subject.value(Security, &format!(r"{secret}\{part}"), "")?;
         if value.is_some_and(|v| !v.data.is_empty()) {
-            out.add(format!(r"SECURITY\{secret}"), format!("{part} holds a password for the automatic sign-in"));
+            out.add(format!(r"SECURITY\{secret}"), format!("{part} holds the secret of an automatic sign-in, of this machine or of the medium it was set up from"));
         }
     }
     Ok(())
