@@ -22,7 +22,7 @@ pub(crate) enum Plant {
     /// In the volume.
     Volume(fn(&mut Machine)),
     /// In the bytes of the disk.
-    Disk(fn(&mut Vec<u8>)),
+    Disk(fn(&mut [u8])),
     /// A second partition whose first sector has these bytes at this offset.
     Partition(usize, &'static [u8]),
     /// The same volume once more.
@@ -63,7 +63,7 @@ fn leave_open(bytes: &mut [u8]) {
 
 /// Marks the file that says `hello` as encrypted: FILE_ATTRIBUTE_ENCRYPTED in its standard information, which is the first
 /// attribute of its record of 1 KiB.
-fn encrypt(disk: &mut Vec<u8>) {
+fn encrypt(disk: &mut [u8]) {
     let hello = |at: &usize| disk[*at..].starts_with(b"hello\0") && disk[at - 24..at - 20] == [0x80, 0, 0, 0];
     let at = (24..disk.len() - 8).find(hello).expect("the file is there");
     let record = at & !1023;
