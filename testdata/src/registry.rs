@@ -5,6 +5,9 @@ use anyhow::Result;
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Sid, utf16le};
 use reseal_hive::{Hive, types};
 
+/// The unique id of the partition that [`crate::ImageBuilder`] makes, as `MountedDevices` names it.
+const PARTITION_ID: [u8; 16] = [2; 16];
+
 fn sz(text: &str) -> Vec<u8> {
     [utf16le(text), vec![0, 0]].concat()
 }
@@ -75,12 +78,12 @@ pub(crate) fn system(sid: DomainSid, computer: &str, time: FileTime) -> Result<V
             ("Select", "Default", types::DWORD, dword(1)),
             ("Select", "LastKnownGood", types::DWORD, dword(2)),
             ("RNG", "Seed", types::BINARY, seed),
-            ("MountedDevices", r"\DosDevices\C:", types::BINARY, b"DMIO:ID:0123456789abcdef".to_vec()),
+            ("MountedDevices", r"\DosDevices\C:", types::BINARY, [b"DMIO:ID:".as_slice(), &PARTITION_ID].concat()),
             (
                 "MountedDevices",
                 r"\??\Volume{11111111-2222-3333-4444-555555555555}",
                 types::BINARY,
-                b"DMIO:ID:0123456789abcdef".to_vec(),
+                [b"DMIO:ID:".as_slice(), &PARTITION_ID].concat(),
             ),
             ("Setup", "SystemSetupInProgress", types::DWORD, dword(0)),
             ("Setup", "SetupType", types::DWORD, dword(0)),

@@ -27,9 +27,45 @@ pub(crate) fn check(out: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn documents() -> Result<[(&'static str, String); 2]> {
+fn documents() -> Result<[(&'static str, String); 3]> {
     let reseal = release_binary()?;
-    Ok([("docs/steps.md", steps(&reseal)?), ("docs/cli.md", cli(&reseal)?)])
+    Ok([("docs/steps.md", steps(&reseal)?), ("docs/checks.md", checks(&reseal)?), ("docs/cli.md", cli(&reseal)?)])
+}
+
+fn checks(reseal: &Path) -> Result<String> {
+    let json: Value = serde_json::from_str(&text(Command::new(reseal).args(["checks", "--json"]))?)?;
+    let checks = json["checks"].as_array().context("checks")?;
+    let mut out = format!(
+        "# Checks\n\n{NOTE}What `reseal inspect --check` looks at, and `reseal generalize` before it stages anything: {} \
+        checks. *refuse*: exit 3, unless `--allow` names the guard; *warn*: a finding of the plan and the report, which \
+        `--strict` refuses; *note*: told, and never counts. What a guard cannot tell refuses, too. A check may find something \
+        that weighs less than the check itself. Evidence: *confirmed* by a public document or measured in real hives, \
+        *inferred* from confirmed facts, *unverified* signs from memory.\n",
+        checks.len()
+    );
+    let mut group = String::new();
+    for check in checks {
+        let word = |key: &str| check[key].as_str().unwrap_or_default().replace('|', "\\|");
+        if word("group") != group {
+            group = word("group");
+            out += &format!(
+                "\n## {group}\n\n| id | looks whether | does | answers | evidence | what to run |\n|---|---|---|---|---|---|\n"
+            );
+        }
+        let does = match check["guard"].as_str() {
+            Some(guard) => format!("refuse (`{guard}`)"),
+            None => word("weight"),
+        };
+        out += &format!(
+            "| `{}` | {} | {does} | {} | {} | {} |\n",
+            word("id"),
+            word("title"),
+            word("answers"),
+            word("evidence"),
+            word("remedy")
+        );
+    }
+    Ok(out)
 }
 
 fn steps(reseal: &Path) -> Result<String> {
@@ -79,6 +115,7 @@ fn cli(reseal: &Path) -> Result<String> {
         &["verify"],
         &["diff"],
         &["steps"],
+        &["checks"],
         &["hive"],
         &["hive", "set"],
         &["hive", "export"],

@@ -26,7 +26,7 @@ const HELP: &str = "cargo xtask COMMAND
   fuzz [TARGET] [SECONDS]
                    run the fuzz targets, 600 seconds each when nothing is said
   tidy             edges between crates, file and function sizes, licences, generated documents
-  docs             write the generated documents (docs/steps.md, docs/cli.md)
+  docs             write the generated documents (docs/steps.md, docs/checks.md, docs/cli.md)
 
 RESEAL_REAL=require and RESEAL_ORACLES=require make missing data and tools a failure.
 RESEAL_SHARED names the folder with `data` and `tools` (default: ../shared).";

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// List the steps, or show one.
     Steps(Steps),
+    /// List the checks, or show one.
+    Checks(Checks),
     /// Look into and edit registry hives.
     #[command(subcommand)]
     Hive(Hive),
@@ -54,10 +56,15 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  reseal inspect gold.vhdx\n  reseal inspect gold.vhdx#p3 --json")]
+#[command(
+    after_help = "Examples:\n  reseal inspect gold.vhdx\n  reseal inspect gold.vhdx#p3 --json\n  reseal inspect gold.vhdx --check"
+)]
 pub(crate) struct Inspect {
     /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
     pub(crate) image: String,
+    /// Run every check, and say of each what came of it; exit 3 when generalize would refuse.
+    #[arg(long)]
+    pub(crate) check: bool,
     /// One JSON document on stdout.
     #[arg(long)]
     pub(crate) json: bool,
@@ -226,6 +233,15 @@ pub(crate) struct Diff {
 #[derive(Debug, Args)]
 pub(crate) struct Steps {
     /// The step to show.
+    pub(crate) id: Option<String>,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checks {
+    /// The check to show.
     pub(crate) id: Option<String>,
     /// One JSON document on stdout.
     #[arg(long)]

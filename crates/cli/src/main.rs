@@ -53,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Verify(args) => parts::verify(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Steps(args) => parts::steps(&args),
+        Command::Checks(args) => parts::checks(&args),
         Command::Hive(command) => parts::hive(command),
         Command::Fs(command) => parts::fs(command),
     }

@@ -1,11 +1,20 @@
-//! The smaller verbs: inspect, recover, verify, steps, hive, fs.
+//! The smaller verbs: inspect, recover, verify, steps, checks, hive, fs.
 
-use crate::args::{Fs, Hive, HiveTarget, Inspect, Recover, Steps, Verify};
+use crate::args::{Checks, Fs, Hive, HiveTarget, Inspect, Recover, Steps, Verify};
 use crate::{Exit, hive_text, render};
 use anyhow::Result;
 use reseal::{CheckObserver, CheckStage, FsEntry, HiveAccess, Image, KeyListing, Recovery, RegText, ShownFinding};
 
 pub(crate) fn inspect(args: &Inspect) -> Result<Exit> {
+    if args.check {
+        let list = reseal::check(&Image::open(&args.image)?)?;
+        if args.json {
+            render::json(&list)?;
+        } else {
+            render::out(&render::checklist(&list));
+        }
+        return Ok(if list.refuses { Exit::Refused } else { Exit::Done });
+    }
     let inspection = reseal::inspect(&Image::open(&args.image)?)?;
     if args.json {
         render::json(&inspection)?;
@@ -80,6 +89,32 @@ pub(crate) fn steps(args: &Steps) -> Result<Exit> {
                 text += &format!("unproven: {}\n", spec.unproven);
             }
             render::out(&text);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn checks(args: &Checks) -> Result<Exit> {
+    let chosen: Vec<_> = reseal::checks().filter(|check| args.id.as_deref().is_none_or(|id| id == check.id)).collect();
+    if let (Some(id), true) = (&args.id, chosen.is_empty()) {
+        render::note(&format!("error: there is no check `{id}`; `reseal checks` lists them"));
+        return Ok(Exit::Usage);
+    }
+    if args.json {
+        render::json(&serde_json::json!({ "schema": "reseal.checks/1", "checks": chosen }))?;
+        return Ok(Exit::Done);
+    }
+    for check in chosen {
+        render::out(&format!(
+            "{:22} {:7} {:10} {}\n",
+            check.id,
+            check.weight.name(),
+            check.evidence.name(),
+            check.title
+        ));
+        if args.id.is_some() {
+            let allow = check.guard.map(|guard| format!("guard:   {guard}\n")).unwrap_or_default();
+            render::out(&format!("\nanswers: {}\n{allow}remedy:  {}\n", check.answers, check.remedy));
         }
     }
     Ok(Exit::Done)

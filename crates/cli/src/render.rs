@@ -1,7 +1,7 @@
 //! Text for people.
 
 use crate::Exit;
-use reseal::{CheckStage, Inspection, Kind, Plan, Refusal, Report, ShownFinding};
+use reseal::{CheckStage, Checklist, Inspection, Kind, Plan, Refusal, Report, ShownFinding};
 use std::io::Write;
 
 /// Prints to stdout; a closed pipe ends the output and not the program.
@@ -136,6 +136,32 @@ pub(crate) fn inspection(i: &Inspection) -> String {
     s
 }
 
+/// Every check with its result; what to do stands below those that found something.
+pub(crate) fn checklist(list: &Checklist) -> String {
+    let mut s = String::new();
+    for (n, installation) in list.installations.iter().enumerate() {
+        s += &format!("{}: installation {} on {}\n", list.image, n + 1, installation.partition);
+        for c in &installation.checks {
+            s += &format!("  {:8} {:22} {}\n", c.outcome.name(), c.check.id, c.check.title);
+            for notice in &c.notices {
+                s += &format!("             {}: {} [{}]\n", notice.place, notice.detail, notice.weight.name());
+            }
+            if let Some(why) = &c.unknown {
+                s += &format!("             it cannot be told: {why}\n");
+            }
+            if c.refuses || c.outcome == reseal::Outcome::Warn {
+                s += &format!("             to do: {}\n", c.check.remedy);
+            }
+        }
+        let count = |outcome| installation.checks.iter().filter(|c| c.outcome == outcome).count();
+        use reseal::Outcome::{Note, Ok, Refuse, Unknown, Warn};
+        let [ok, notes, warn, refuse, unknown] = [Ok, Note, Warn, Refuse, Unknown].map(count);
+        let verdict = if installation.refuses { "generalize would refuse" } else { "generalize would go on" };
+        s += &format!("  {ok} ok, {notes} notes, {warn} warn, {refuse} refuse, {unknown} unknown: {verdict}\n");
+    }
+    s
+}
+
 pub(crate) fn written(report: &Report) -> String {
     let how = match report.method {
         "in-place" => format!("in place, after a journal of {} bytes", report.journal_bytes),
@@ -163,6 +189,9 @@ pub(crate) fn plan(p: &Plan, done: bool) -> String {
     }
     if !p.findings.is_empty() {
         s += &format!("findings:\n{}", findings(&p.findings));
+    }
+    for line in &p.notes {
+        s += &format!("note: {line}\n");
     }
     for line in &p.unproven {
         s += &format!("unproven without a real Windows: {line}\n");

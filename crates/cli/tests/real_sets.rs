@@ -37,6 +37,23 @@ fn users(facts: &Value) -> Vec<(u64, String)> {
         .collect()
 }
 
+/// Id, outcome and text of every check of `inspect --check`.
+fn outcomes(image: &str, exit: i32) -> Vec<(String, String, String)> {
+    let json = reseal(["inspect", image, "--check", "--json"]).exits(exit).json();
+    let list = json["installations"][0]["checks"].as_array().expect("a list").clone();
+    let word = |v: &Value| v.as_str().expect("a text").to_owned();
+    let all = list.iter().map(|c| (word(&c["id"]), word(&c["outcome"]), format!("{} {}", c["notices"], c["unknown"])));
+    let all: Vec<_> = all.collect();
+    for (id, outcome, text) in all.iter().filter(|(_, outcome, _)| outcome != "ok") {
+        println!("{outcome:8} {id}: {text}");
+    }
+    all
+}
+
+fn outcome<'l>(list: &'l [(String, String, String)], id: &str) -> &'l str {
+    &list.iter().find(|(own, ..)| own == id).expect("it is in the table").1
+}
+
 #[test]
 fn windows_10_workgroup_machine() {
     let Some(root) = real::root() else { return };
@@ -52,6 +69,22 @@ fn windows_10_workgroup_machine() {
     let names = users(&facts);
     assert_eq!(names.iter().map(|(rid, _)| *rid).collect::<Vec<_>>(), [500, 501, 503, 504, 1001]);
     assert!(names.contains(&(1001, "AndrewRathbun".to_owned())), "{names:?}");
+
+    let list = outcomes(&gold, 0);
+    assert!(list.iter().all(|(_, outcome, _)| outcome != "refuse"), "{list:#?}");
+    // The profiles in SOFTWARE are another machine's, and the volume of the test is no partition that Windows knew.
+    for (id, wanted) in [
+        ("domain-member", "ok"),
+        ("machine-account", "ok"),
+        ("open-transaction", "ok"),
+        ("password-policy", "ok"),
+        ("half-way-setup", "ok"),
+        ("folder-without-profile", "warn"),
+        ("drive-letters", "warn"),
+        ("iis-encrypted", "ok"),
+    ] {
+        assert_eq!(outcome(&list, id), wanted, "{id}: {list:#?}");
+    }
 
     let out = bench.arg("sealed.vhdx");
     let report = seal(&gold, &out, &["--computer-name", "WEB-01"]);
@@ -153,6 +186,13 @@ fn windows_8_domain_member_is_refused_and_can_be_allowed() {
     let ids: Vec<&str> = facts["refusals"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["dirty-hive", "dirty-hive", "domain-member"]);
     assert_eq!(facts["facts"]["product"]["build"].as_str().and_then(|b| b.split('.').next()), Some("9600"));
+
+    let list = outcomes(&gold, 3);
+    for (id, wanted) in [("dirty-hive", "refuse"), ("domain-member", "refuse"), ("password-policy", "warn")] {
+        assert_eq!(outcome(&list, id), wanted, "{id}: {list:#?}");
+    }
+    let policy = &list.iter().find(|(id, ..)| id == "password-policy").expect("it is there").2;
+    assert!(policy.contains("complex, of 7 characters") && policy.contains("last 24"), "{policy}");
 
     let out = bench.arg("sealed.vhdx");
     let run = reseal(["generalize", &gold, "-o", &out])

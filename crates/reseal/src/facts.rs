@@ -88,6 +88,8 @@ pub struct Facts {
     pub entra_joined: bool,
     /// Local accounts.
     pub users: Vec<User>,
+    /// Letter that Windows gives its own volume, with a colon: from `SystemRoot`.
+    pub system_drive: Option<String>,
     /// Profile SIDs and folders.
     pub profiles: Vec<Profile>,
     /// Setup state.
@@ -114,14 +116,6 @@ pub struct Profile {
 fn as_text<S: serde::Serializer>(sid: &Option<DomainSid>, s: S) -> std::result::Result<S::Ok, S::Error> {
     s.serialize_some(&sid.map(|sid| sid.to_string()))
 }
-
-/// Services whose presence makes a generalized copy useless or dangerous, with the role's name.
-const ROLE_SERVICES: &[(&str, &str)] = &[
-    ("CertSvc", "Active Directory Certificate Services"),
-    ("adfssrv", "Active Directory Federation Services"),
-    ("ClusSvc", "Failover Clustering"),
-    ("MSExchangeIS", "Exchange Server"),
-];
 
 impl Facts {
     /// Reads the facts from the hives; an absent hive or key leaves its facts absent, a damaged one is an error.
@@ -158,6 +152,8 @@ impl Facts {
         let current = r"Microsoft\Windows NT\CurrentVersion";
         let build = text(hive, current, "CurrentBuild")?.or(text(hive, current, "CurrentBuildNumber")?);
         let revision = number(hive, current, "UBR")?.map(|ubr| format!(".{ubr}")).unwrap_or_default();
+        let root = text(hive, current, "SystemRoot")?;
+        self.system_drive = root.and_then(|root| root.get(..2).filter(|d| d.ends_with(':')).map(str::to_owned));
         self.product.name = text(hive, current, "ProductName")?;
         self.product.edition = text(hive, current, "EditionID")?;
         self.product.build = build.map(|b| b + &revision);
@@ -197,12 +193,7 @@ impl Facts {
         if let Some(join) = hive.key(&format!(r"{control}\CloudDomainJoin\JoinInfo"))? {
             self.entra_joined = !hive.subkeys(join)?.is_empty();
         }
-        for (service, role) in ROLE_SERVICES {
-            // Clients carry keys of some services for performance counters only; an installed service has a program.
-            if text(hive, &format!(r"{set}\Services\{service}"), "ImagePath")?.is_some() {
-                self.roles.push((*role).to_owned());
-            }
-        }
+        self.roles = crate::guards::installed_roles(hive, &set)?;
         self.read_session_manager(hive, &manager)
     }
 

@@ -1,7 +1,7 @@
 //! The main job: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
 
 use crate::error::{Error, Kind, Result, Within};
-use crate::guards::{self, Refusal, Subject};
+use crate::guards::{self, Checked, Refusal, Subject};
 use crate::hives::HiveSet;
 use crate::image::{Image, Windows};
 use crate::inputs::Inputs;
@@ -57,6 +57,8 @@ pub struct Plan {
     pub recipe: Vec<RecipeEntry>,
     /// What was noticed.
     pub findings: Vec<ShownFinding>,
+    /// What checks say that is worth knowing and never counts.
+    pub notes: Vec<String>,
     /// The machine SID, when it was replaced.
     pub sid: Option<SidOutcome>,
     /// Hives that are written.
@@ -151,14 +153,16 @@ fn stage(
     let (hives, survey) = rayon::join(|| HiveSet::load(&tree, &roots), || tree.survey());
     let (mut hives, mut survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
-    let subject = Subject { facts: &facts, hives: &hives, tree: &tree, volume: &state, survey: &survey };
-    let refusals = guards::refusals(&subject, &options.allow)?;
-    if refusals.iter().any(|r| !r.allowed) {
-        return Err(Error::refused(refusals));
-    }
+    let disk = image.disk_facts(&partition)?;
+    let answer = options.unattend.as_deref();
+    let (volume, survey_ref) = (&state, &survey);
+    let subject =
+        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: survey_ref, disk: &disk, answer };
+    let (checked, refusals) = guards::preflight(&subject, &options.allow)?;
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
     findings.extend(sound(std::mem::take(&mut survey.findings), "before")?);
+    findings.extend(checked.iter().flat_map(Checked::findings));
     let broken_before = invariants::broken(&hives, &tree)?;
     let fixed = invariants::untouchable(&hives)?;
 
@@ -211,6 +215,7 @@ fn stage(
         changes,
         recipe,
         findings: shown(findings),
+        notes: checked.iter().flat_map(Checked::notes).collect(),
         sid,
         hives_written,
         changed_bytes: image.disk.changed_bytes()?,

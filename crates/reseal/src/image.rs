@@ -4,7 +4,7 @@ use crate::error::{Error, Kind, Result, Within};
 use crate::ntfs_tree::NtfsTree;
 use crate::volume_state::VolumeState;
 use reseal_disk::journal::MARK;
-use reseal_disk::{Disk, Partition, PartitionTable, WriteAt};
+use reseal_disk::{Disk, Partition, PartitionTable, PartitionType, WriteAt};
 use reseal_ntfs::{Probe, Volume};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,45 @@ pub(crate) struct Windows {
     pub(crate) partition: Partition,
     pub(crate) tree: NtfsTree,
     pub(crate) state: VolumeState,
+}
+
+/// A partition of the disk, for checks.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionFacts {
+    pub(crate) place: String,
+    pub(crate) partition: Partition,
+    pub(crate) probe: Probe,
+    pub(crate) has_windows: bool,
+}
+
+impl PartitionFacts {
+    /// Whether it is one for people's files: basic data of GPT, or NTFS of MBR; recovery partitions have types of their own.
+    pub(crate) fn is_data(&self) -> bool {
+        match self.partition.ty {
+            PartitionType::Gpt(guid) => guid.to_string().eq_ignore_ascii_case("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"),
+            PartitionType::Mbr(byte) => byte == 7,
+            PartitionType::Whole => true,
+        }
+    }
+}
+
+/// The disk around one installation.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskFacts {
+    own: u32,
+    partitions: Vec<PartitionFacts>,
+}
+
+impl DiskFacts {
+    /// The partition of the installation.
+    pub(crate) fn own(&self) -> Option<&PartitionFacts> {
+        self.partitions.iter().find(|p| p.partition.number == self.own)
+    }
+
+    /// All others.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &PartitionFacts> {
+        self.partitions.iter().filter(|p| p.partition.number != self.own)
+    }
 }
 
 /// Splits `disk.vhdx#p3`. An existing path wins over a selector.
@@ -141,6 +180,23 @@ impl Image {
         Volume::open(self.bytes(partition)).within(Image::place(partition))
     }
 
+    /// What lies around the installation on partition `own`, whatever the user selected. A volume that does not open has no
+    /// Windows.
+    pub(crate) fn disk_facts(&self, own: &Partition) -> Result<DiskFacts> {
+        let mut partitions = Vec::new();
+        for partition in &self.table.partitions {
+            let probe = self.probe(partition)?;
+            let open = probe == Probe::Ntfs && partition.number != own.number;
+            let has_windows = open
+                && self
+                    .volume(partition)
+                    .is_ok_and(|v| matches!(v.resolve(r"Windows\System32\config\SYSTEM"), Ok(Some(_))));
+            let place = Image::place(partition);
+            partitions.push(PartitionFacts { place, partition: partition.clone(), probe, has_windows });
+        }
+        Ok(DiskFacts { own: own.number, partitions })
+    }
+
     /// Every volume with `Windows\System32\config\SYSTEM`, in table order.
     pub(crate) fn windows(&self) -> Result<Vec<Windows>> {
         let mut out = Vec::new();
@@ -186,7 +242,7 @@ impl Image {
     }
 
     /// Why there is no installation: encrypted, another file system, or really none.
-    fn no_windows(&self) -> Result<Error> {
+    pub(crate) fn no_windows(&self) -> Result<Error> {
         for partition in self.partitions() {
             let refusal = |id, reason: &str, hint: &str| {
                 Error::refused(vec![crate::Refusal::new(id, Image::place(partition), reason, hint)])

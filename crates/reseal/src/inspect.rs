@@ -3,7 +3,7 @@
 use crate::Facts;
 use crate::error::{Result, Within};
 use crate::generalize::ShownFinding;
-use crate::guards::{self, Refusal, Subject};
+use crate::guards::{self, Checked, Refusal, Subject};
 use crate::hives::HiveSet;
 use crate::image::Image;
 use crate::tree::Tree;
@@ -117,7 +117,7 @@ pub fn inspect(image: &Image) -> Result<Inspection> {
         let mut installations = Vec::new();
         for windows in image.windows()? {
             let place = windows.state.place.clone();
-            installations.push(installation(windows).within(place)?);
+            installations.push(installation(image, windows).within(place)?);
         }
         Ok(Inspection {
             schema: "reseal.inspect/1",
@@ -169,29 +169,90 @@ fn partition_info(image: &Image, partition: &reseal_disk::Partition) -> Result<P
     Ok(PartitionInfo { number, ty, name, offset, bytes, content, ntfs, error })
 }
 
-fn installation(windows: crate::image::Windows) -> Result<InstallationInfo> {
-    use reseal_hive::LoadState;
+/// What checks and `inspect` read of an installation.
+struct Read {
+    hives: HiveSet,
+    facts: Facts,
+    survey: crate::Survey,
+    checked: Vec<Checked>,
+}
+
+fn read(image: &Image, windows: &crate::image::Windows) -> Result<Read> {
     let tree = &windows.tree;
-    let mut hives = HiveSet::load(tree, &[(tree.root(), String::new())])?;
+    let hives = HiveSet::load(tree, &[(tree.root(), String::new())])?;
     let facts = Facts::read(&hives)?;
     let survey = tree.survey()?;
-    let subject = Subject { facts: &facts, hives: &hives, tree, volume: &windows.state, survey: &survey };
-    let refusals = guards::refusals(&subject, &[])?;
+    let disk = image.disk_facts(&windows.partition)?;
+    let (volume, answer) = (&windows.state, None);
+    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, answer };
+    let checked = guards::run(&subject)?;
+    Ok(Read { hives, facts, survey, checked })
+}
+
+fn installation(image: &Image, windows: crate::image::Windows) -> Result<InstallationInfo> {
+    use reseal_hive::LoadState;
+    let Read { mut hives, facts, survey, checked } = read(image, &windows)?;
     let state = |file: &crate::hives::HiveFile| match file.hive.state() {
         LoadState::Clean => "clean".to_owned(),
         LoadState::Replayed { entries, .. } => format!("replayed ({entries} log entries)"),
         LoadState::Unrecovered { why } => format!("unrecovered: {why}"),
     };
     let hive_infos = hives.files.iter().map(|f| HiveInfo { path: f.path.clone(), state: state(f) }).collect();
-    let findings = std::mem::take(&mut hives.findings).into_iter().chain(crate::invariants::broken(&hives, tree)?);
-    let findings = findings.chain(survey.findings);
+    let broken = crate::invariants::broken(&hives, &windows.tree)?;
+    let findings = std::mem::take(&mut hives.findings).into_iter().chain(broken).chain(survey.findings);
+    let findings = findings.chain(checked.iter().flat_map(Checked::findings));
     Ok(InstallationInfo {
         partition: windows.state.place,
         sealed: facts.setup.is_sealed(),
         hives: hive_infos,
         files: survey.files,
-        refusals,
+        refusals: checked.iter().flat_map(|c| c.refusals(&[])).collect(),
         findings: findings.map(ShownFinding::from).collect(),
         facts,
     })
+}
+
+/// Every check with its result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Checklist {
+    /// Version of this document.
+    pub schema: &'static str,
+    /// The image file.
+    pub image: String,
+    /// Whether `generalize` would refuse an installation.
+    pub refuses: bool,
+    /// The installations.
+    pub installations: Vec<CheckedInstallation>,
+}
+
+/// One installation's checks.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckedInstallation {
+    /// Where it lies.
+    pub partition: String,
+    /// Whether `generalize` would refuse it, unless `--allow` names the guards.
+    pub refuses: bool,
+    /// The checks, in the order in which they ran.
+    pub checks: Vec<Checked>,
+}
+
+/// Runs every check of [`crate::checks`] on every installation. `Refused` or `NotFound`, as `generalize` says it, when the
+/// image has none that can be read.
+pub fn check(image: &Image) -> Result<Checklist> {
+    let run = || -> Result<Checklist> {
+        let mut installations = Vec::new();
+        for windows in image.windows()? {
+            let partition = windows.state.place.clone();
+            let checks = read(image, &windows).within(&partition)?.checked;
+            let refuses = checks.iter().any(|c| c.refuses);
+            installations.push(CheckedInstallation { partition, refuses, checks });
+        }
+        if installations.is_empty() {
+            return Err(image.no_windows()?);
+        }
+        let refuses = installations.iter().any(|i| i.refuses);
+        let path = image.path().display().to_string();
+        Ok(Checklist { schema: "reseal.check/1", image: path, refuses, installations })
+    };
+    run().within(image.path().display())
 }

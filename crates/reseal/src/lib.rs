@@ -52,11 +52,14 @@ pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};
 pub use fs_check::{CheckObserver, CheckStage, VolumeCheck, fs_check};
 pub use generalize::{InPlace, Observer, Plan, Planned, Report, ShownFinding, Silent, plan};
-pub use guards::Refusal;
+pub use guards::{Check, Checked, Notice, Outcome, Refusal, Weight, checks};
 pub use hive_text::{Imported, RegText};
 pub use image::Image;
 pub use inputs::Inputs;
-pub use inspect::{HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, inspect};
+pub use inspect::{
+    CheckedInstallation, Checklist, HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, check,
+    inspect,
+};
 pub use options::{ALLOWABLE_GUARDS, Options, SidChoice, StepSelection};
 pub use recover::{Recovery, RecoveryReport, recover};
 pub use rules::recipe::RecipeEntry;

@@ -126,6 +126,7 @@ pub const ALLOWABLE_GUARDS: &[&str] = &[
     "efs",
     "role",
     "snapshots",
+    "upgraded-image",
 ];
 
 impl Options {

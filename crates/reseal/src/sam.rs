@@ -79,7 +79,7 @@ pub(crate) fn user_sids(hive: &Hive) -> Result<Vec<Sid>> {
 }
 
 /// RID and key of each user.
-fn user_keys(hive: &Hive) -> Result<Vec<(u32, reseal_hive::KeyId)>> {
+pub(crate) fn user_keys(hive: &Hive) -> Result<Vec<(u32, reseal_hive::KeyId)>> {
     let users = account_key(hive, r"\Users")?;
     let mut out = Vec::new();
     for key in hive.subkeys(users)? {

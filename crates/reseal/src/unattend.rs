@@ -61,6 +61,46 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String> {
     String::from_utf8(rest.to_vec()).map_err(|_| bad("neither UTF-8 nor UTF-16 with a byte order mark"))
 }
 
+/// How many passwords stand in an answer file: elements whose name ends in Password, with text that
+/// setup has not deleted. The text itself is never returned. An error says why the file cannot be read.
+pub(crate) fn passwords(file: &[u8]) -> std::result::Result<usize, String> {
+    let text = decode(file).map_err(|e| e.to_string())?;
+    let mut reader = Reader::from_str(&text);
+    let (mut depth, mut inside, mut count): (usize, Option<usize>, usize) = (0, None, 0);
+    let mut plain_text = false;
+    loop {
+        match reader.read_event().map_err(|e| format!("is not well formed: {e}"))? {
+            Event::Start(start) => {
+                depth += 1;
+                let name = String::from_utf8_lossy(start.local_name().as_ref()).to_ascii_lowercase();
+                // `<PlainText>true</PlainText>` says how the password beside it is written.
+                plain_text = name == "plaintext";
+                if name.ends_with("password") {
+                    inside.get_or_insert(depth);
+                }
+            }
+            Event::End(_) => {
+                inside = inside.filter(|level| *level < depth);
+                depth = depth.saturating_sub(1);
+                plain_text = false;
+            }
+            Event::Text(text) if inside.is_some() && !plain_text => {
+                let bytes = text.trim_ascii();
+                count += usize::from(!bytes.is_empty() && bytes != b"*SENSITIVE*DATA*DELETED*");
+            }
+            Event::CData(text) if inside.is_some() => count += usize::from(!text.trim_ascii().is_empty()),
+            Event::Eof => return Ok(count),
+            _ => {}
+        }
+    }
+}
+
+/// Whether an answer file makes an account, or gives the administrator a password.
+pub(crate) fn makes_an_account(file: Option<&[u8]>) -> bool {
+    let Some(text) = file.and_then(|bytes| decode(bytes).ok()) else { return false };
+    ["<LocalAccount", "<DomainAccount", "<AdministratorPassword"].iter().any(|element| text.contains(element))
+}
+
 fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
     let attribute = element.attributes().flatten().find(|a| a.key.local_name().as_ref() == name.as_bytes())?;
     Some(String::from_utf8_lossy(&attribute.value).into_owned())

@@ -5,7 +5,9 @@ pub(crate) mod accounts;
 pub(crate) mod census;
 pub(crate) mod content;
 pub(crate) mod explained;
+pub(crate) mod fixtures;
 pub(crate) mod logical;
+pub(crate) mod machine;
 
 use reseal_testdata::{ImageBuilder, WindowsImage, machine_sid};
 use serde_json::Value;

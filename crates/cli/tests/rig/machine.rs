@@ -1,0 +1,135 @@
+//! A made-up machine that a test changes in one point.
+
+use super::Bench;
+use reseal_disk::Disk;
+use reseal_dtyp::{FileTime, Guid};
+use reseal_hive::{Hive, Recover, types};
+use reseal_ntfs::{Security, Volume};
+use reseal_testdata::{Container, ImageBuilder, WindowsImage};
+use std::path::Path;
+
+const TIME: FileTime = FileTime(133_500_000_000_000_000);
+
+/// What becomes of the values that a fixture sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mangle {
+    /// They are what Windows writes.
+    No,
+    /// Another type, the same bytes.
+    Type,
+    /// The same type, no bytes.
+    Empty,
+    /// The same type, one byte.
+    Short,
+    /// The same type, many bytes of ones.
+    Long,
+}
+
+/// The volume of an image that is being changed.
+pub(crate) struct Machine {
+    pub(crate) volume: Volume,
+    pub(crate) mangle: Mangle,
+}
+
+/// A sound machine as a raw disk with one partition.
+pub(crate) fn sound(bench: &Bench) -> String {
+    let builder = ImageBuilder { container: Container::Raw, volume_len: 48 << 20, ..ImageBuilder::default() };
+    bench.build("sound.raw", builder, &WindowsImage::default())
+}
+
+/// A copy of the sound machine with `plant` done to its volume.
+pub(crate) fn planted(sound: &str, out: &Path, mangle: Mangle, plant: fn(&mut Machine)) {
+    let disk = Disk::open(sound.as_ref()).expect("it opens");
+    let table = disk.partitions().expect("it has partitions");
+    let volume = Volume::open(disk.partition(&table.partitions[0])).expect("it is NTFS");
+    let mut machine = Machine { volume, mangle };
+    plant(&mut machine);
+    drop(machine);
+    disk.commit_to(out, [Guid([3; 16]), Guid([4; 16])], &|_, _| {}).expect("it can be written");
+}
+
+impl Machine {
+    /// Edits the hive at a path below `Windows\System32\config`.
+    pub(crate) fn hive(&mut self, name: &str, edit: impl FnOnce(&mut Hive)) {
+        let path = format!(r"Windows\System32\config\{name}");
+        let file = self.volume.resolve(&path).expect("it can be walked").expect("the hive is there");
+        let bytes = super::content::read(&self.volume, file).expect("it is a file");
+        let mut hive = Hive::open(&bytes, &[], Recover::Replay).expect("it is sound");
+        edit(&mut hive);
+        self.volume.replace(file, &[], &hive.to_bytes(), TIME).expect("it can be replaced");
+    }
+
+    pub(crate) fn set(&mut self, hive: &str, key: &str, name: &str, ty: u32, data: &[u8]) {
+        let (ty, data) = match self.mangle {
+            Mangle::No => (ty, data.to_vec()),
+            Mangle::Type => (if ty == types::BINARY { types::SZ } else { types::BINARY }, data.to_vec()),
+            Mangle::Empty => (ty, Vec::new()),
+            Mangle::Short => (ty, vec![0xd8]),
+            Mangle::Long => (ty, vec![0xff; 16_000]),
+        };
+        self.hive(hive, |hive| {
+            let key = hive.create_path(key).expect("the key can be made");
+            hive.set_value(key, name, ty, &data).expect("the value can be set");
+        });
+    }
+
+    pub(crate) fn sz(&mut self, hive: &str, key: &str, name: &str, text: &str) {
+        let data: Vec<u8> = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        self.set(hive, key, name, types::SZ, &data);
+    }
+
+    pub(crate) fn lines(&mut self, hive: &str, key: &str, name: &str, lines: &[&str]) {
+        let text: String = lines.iter().map(|line| format!("{line}\0")).collect();
+        let data: Vec<u8> = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        self.set(hive, key, name, types::MULTI_SZ, &data);
+    }
+
+    pub(crate) fn dword(&mut self, hive: &str, key: &str, name: &str, number: u32) {
+        self.set(hive, key, name, types::DWORD, &number.to_le_bytes());
+    }
+
+    pub(crate) fn key(&mut self, hive: &str, key: &str) {
+        self.hive(hive, |hive| {
+            hive.create_path(key).expect("the key can be made");
+        });
+    }
+
+    /// A service with a program.
+    pub(crate) fn service(&mut self, name: &str) {
+        let key = format!(r"ControlSet001\Services\{name}");
+        self.sz("SYSTEM", &key, "ImagePath", r"%SystemRoot%\System32\svchost.exe");
+    }
+
+    /// A server: the made-up machine is a client otherwise.
+    pub(crate) fn server(&mut self) {
+        let mangle = std::mem::replace(&mut self.mangle, Mangle::No);
+        self.sz("SYSTEM", r"ControlSet001\Control\ProductOptions", "ProductType", "ServerNT");
+        self.mangle = mangle;
+    }
+
+    /// A file, in folders that are made on the way.
+    pub(crate) fn file(&mut self, path: &str, data: &[u8]) {
+        let (folder, name) = path.rsplit_once('\\').unwrap_or(("", path));
+        let mut at = self.volume.root();
+        for part in folder.split('\\').filter(|part| !part.is_empty()) {
+            let units: Vec<u16> = part.encode_utf16().collect();
+            at = match self.volume.lookup(at, &units).expect("it can be walked") {
+                Some(found) => found,
+                None => self.volume.create_dir(at, part, Security::SameAs(at), TIME).expect("it can be made"),
+            };
+        }
+        self.volume.create_file(at, name, data, Security::SameAs(at), TIME).expect("it can be made");
+    }
+
+    /// Changes bytes of a value that is there.
+    pub(crate) fn patch(&mut self, hive: &str, key: &str, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut found = None;
+        self.hive(hive, |hive| {
+            let id = hive.key(key).expect("it can be walked").expect("the key is there");
+            found = hive.value(id, name).expect("it can be read");
+        });
+        let mut value = found.expect("the value is there");
+        edit(&mut value.data);
+        self.set(hive, key, name, value.ty, &value.data);
+    }
+}

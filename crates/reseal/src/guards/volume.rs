@@ -1,0 +1,140 @@
+//! The volume itself: whether it was left in a state that can be written.
+
+use super::look::{Looked, Notices, Subject};
+use super::{Check, Look, Weight};
+use crate::steps::Evidence;
+use reseal_ntfs::Probe;
+
+const GROUP: &str = "volume";
+
+pub(super) static CHECKS: &[Check] = &[
+    Check {
+        id: "dirty-volume",
+        title: "NTFS was not dismounted cleanly",
+        group: GROUP,
+        weight: Weight::Refuse,
+        guard: Some("dirty-volume"),
+        answers: "table of limits: dirty NTFS",
+        evidence: Evidence::Confirmed,
+        remedy: "boot the image once, run `chkdsk C: /f`, then `shutdown /s /f /t 0`",
+        look: Look::With(dirty),
+    },
+    Check {
+        id: "hibernated",
+        title: "Windows is hibernated, or was shut down with fast startup",
+        group: GROUP,
+        weight: Weight::Refuse,
+        guard: Some("hibernated"),
+        answers: "table of limits: fast startup, hibernation",
+        evidence: Evidence::Confirmed,
+        remedy: "in Windows run `powercfg /h off`, then `shutdown /s /f /t 0`",
+        look: Look::With(hibernated),
+    },
+    Check {
+        id: "bitlocker",
+        title: "a volume of the disk is encrypted with BitLocker",
+        group: GROUP,
+        weight: Weight::Refuse,
+        guard: Some("bitlocker"),
+        answers: "BdeSysprep.dll ValidateBitLockerState",
+        evidence: Evidence::Confirmed,
+        remedy: "in Windows run `manage-bde -off C:` (and for each other letter), and wait until it is decrypted",
+        look: Look::With(bitlocker),
+    },
+    Check {
+        id: "refs",
+        title: "a volume of the disk is ReFS",
+        group: GROUP,
+        weight: Weight::Refuse,
+        guard: Some("refs"),
+        answers: "none: Sysprep leaves other volumes alone",
+        evidence: Evidence::Confirmed,
+        remedy: "install Windows on NTFS; a data volume keeps its descriptors, so grant its files anew with `icacls`",
+        look: Look::With(refs),
+    },
+    Check {
+        id: "snapshots",
+        title: "the volume holds shadow copies",
+        group: GROUP,
+        weight: Weight::Refuse,
+        guard: Some("snapshots"),
+        answers: "srclient.dll SysprepGeneralize",
+        evidence: Evidence::Confirmed,
+        remedy: "in Windows run `vssadmin delete shadows /all /quiet`",
+        look: Look::With(snapshots),
+    },
+    Check {
+        id: "efs",
+        title: "files are encrypted with EFS",
+        group: GROUP,
+        weight: Weight::Refuse,
+        guard: Some("efs"),
+        answers: "table of limits: EFS",
+        evidence: Evidence::Confirmed,
+        remedy: r"in Windows run `cipher /u /n` to list them and `cipher /d` to decrypt",
+        look: Look::With(efs),
+    },
+];
+
+fn dirty(subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    if let Some(why) = &subject.volume.dirty {
+        out.add(&subject.volume.place, why);
+    }
+    Ok(())
+}
+
+/// The first four bytes tell: HIBR means that a session is stored, WAKE or zeros that it is not. A file of less than a page is
+/// none that Windows has resumed from.
+fn hibernated(subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    let Some(node) = subject.node("hiberfil.sys")? else { return Ok(()) };
+    let mut head = [0; 4];
+    let len = subject.tree.read_at(node, 0, &mut head)?;
+    if len < 4 || subject.tree.size(node)? < 4096 || head.eq_ignore_ascii_case(b"HIBR") {
+        out.add(r"\hiberfil.sys", "Windows is hibernated or was shut down with fast startup");
+    }
+    Ok(())
+}
+
+/// The Windows volume itself is refused before there is anything to check: see `Image::one_windows`.
+fn bitlocker(subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    for other in subject.disk.others().filter(|p| p.probe == Probe::BitLocker) {
+        out.add(&other.place, "the volume is encrypted with BitLocker: its key is bound to this Windows");
+    }
+    Ok(())
+}
+
+fn refs(subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    for other in subject.disk.others().filter(|p| p.probe == Probe::ReFs) {
+        let detail = "a data volume with ReFS is not handled: its descriptors keep the old SID";
+        out.lighter(Weight::Warn, &other.place, detail);
+    }
+    Ok(())
+}
+
+/// Volume shadow copies are files named {snapshot GUID}{3808876b-c176-4e48-b7ae-04046e6cc752}.
+fn snapshots(subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    let folder = "System Volume Information";
+    let copies = subject.entries(folder)?;
+    let copies = copies
+        .iter()
+        .filter(|entry| entry.name_lossy().to_ascii_lowercase().ends_with("{3808876b-c176-4e48-b7ae-04046e6cc752}"));
+    match copies.count() {
+        0 => {}
+        n => out.add(
+            format!(r"\{folder}"),
+            format!("the volume holds shadow copies ({n} files): they keep the old SID and old files"),
+        ),
+    }
+    Ok(())
+}
+
+fn efs(subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    if subject.survey.encrypted > 0 {
+        let detail = format!(
+            "{} files are encrypted with EFS: a new machine SID makes them unreadable for local users",
+            subject.survey.encrypted
+        );
+        out.add(&subject.volume.place, detail);
+    }
+    Ok(())
+}
