@@ -154,10 +154,8 @@ fn stage(
     let (mut hives, mut survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
     let disk = image.disk_facts(&partition)?;
-    let answer = options.unattend.as_deref();
-    let (volume, survey_ref) = (&state, &survey);
-    let subject =
-        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: survey_ref, disk: &disk, answer };
+    let (volume, answer) = (&state, options.unattend.as_deref());
+    let subject = Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk: &disk, answer };
     let (checked, refusals) = guards::preflight(&subject, &options.allow)?;
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
@@ -194,10 +192,7 @@ fn stage(
 
     observer.phase("self-check");
     findings.extend(compare_invariants(broken_before, invariants::broken(&hives, &tree)?)?);
-    if invariants::untouchable(&hives)? != fixed {
-        return Err(Error::new(Kind::Internal, "the boot key or the start of a service changed")
-            .hint("this is a defect of reseal; nothing was written"));
-    }
+    refuse_unless(invariants::untouchable(&hives)? == fixed, "the boot key or the start of a service changed")?;
     if hives_written > 0 || !staged.changes.is_empty() {
         read_back(image, &partition, &tree, &hives)?;
     }
@@ -221,6 +216,12 @@ fn stage(
         changed_bytes: image.disk.changed_bytes()?,
     };
     Ok((plan, written))
+}
+
+/// What must hold whatever the steps do.
+fn refuse_unless(holds: bool, else_what: &str) -> Result<()> {
+    let defect = || Error::new(Kind::Internal, else_what).hint("this is a defect of reseal; nothing was written");
+    if holds { Ok(()) } else { Err(defect()) }
 }
 
 /// What the steps have left.
