@@ -172,7 +172,8 @@ pub(crate) fn written(report: &Report) -> String {
 
 pub(crate) fn plan(p: &Plan, done: bool) -> String {
     let mut s = format!("{} › {}: {}\n", p.image, p.partition, if done { "sealed" } else { "plan" });
-    for step in &p.steps {
+    let (idle, busy): (Vec<_>, Vec<_>) = p.steps.iter().partition(|step| step.changes == 0 && step.note.is_none());
+    for step in busy {
         let note = step.note.as_deref().map(|n| format!(" ({n})")).unwrap_or_default();
         s += &format!("{} [{}]: {} changes{note}\n", step.id, step.evidence.name(), step.changes);
         for change in p.changes.iter().filter(|c| c.step == step.id) {
@@ -183,6 +184,9 @@ pub(crate) fn plan(p: &Plan, done: bool) -> String {
                 (None, None) => format!("  ~ {}\n", change.target),
             };
         }
+    }
+    if !idle.is_empty() {
+        s += &format!("nothing to do: {}\n", idle.iter().map(|step| step.id).collect::<Vec<_>>().join(", "));
     }
     for guard in p.allowed.iter().filter(|g| g.allowed) {
         s += &format!("allowed: {}: {} ({})\n", guard.id, guard.reason, guard.place);
