@@ -1,7 +1,7 @@
 //! What tells one machine from another.
 
+use super::TABLE;
 use crate::Action::{ClearFolder, ClearKey, ClearSubkeys, DeleteFile, DeleteKey, DeleteValue};
-use crate::scope::Scope;
 use crate::steps::{Evidence, Spec, Use};
 
 const RDP: &str = r"HKLM\SYSTEM\CurrentControlSet\Control\Terminal Server\WinStations\RDP-Tcp";
@@ -14,11 +14,7 @@ pub(in crate::steps) static RDP_IDENTITY: Spec = Spec {
             connections fail, so both go together.",
     phase: "identity",
     mirrors: &["setup\\tssysprep.dll!RCMSysPrepGeneralize", "setup\\tssysprep.dll!RdpSysPrepGeneralize"],
-    evidence: Evidence::Unverified,
     unproven: "that Remote Desktop makes a new certificate and key at its first start",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[
         DeleteValue(RDP, "SelfSignedCertificate*"),
         DeleteValue(RDP, "SSLCertificateSHA1Hash"),
@@ -31,6 +27,7 @@ pub(in crate::steps) static RDP_IDENTITY: Spec = Spec {
         DeleteKey(r"HKLM\SOFTWARE\Microsoft\MSLicensing\Store"),
         DeleteKey(r"HKLM\SOFTWARE\Microsoft\MSLicensing\HardwareID"),
     ],
+    ..TABLE
 };
 
 pub(in crate::steps) static STORE_LICENCES: Spec = Spec {
@@ -39,16 +36,13 @@ pub(in crate::steps) static STORE_LICENCES: Spec = Spec {
     about: "Removes the licences that the Store's client licensing service holds for this device; it asks for new ones.",
     phase: "identity",
     mirrors: &["clipc.dll!ClipCleanUpState"],
-    evidence: Evidence::Unverified,
     unproven: "that the client licensing service starts without its files",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[
         DeleteFile(r"%ProgramData%\Microsoft\Windows\ClipSVC\tokens.dat"),
         ClearFolder(r"%ProgramData%\Microsoft\Windows\ClipSVC\Archive"),
         ClearFolder(r"%ProgramData%\Microsoft\Windows\ClipSVC\GenuineTicket"),
     ],
+    ..TABLE
 };
 
 pub(in crate::steps) static PROVISIONING: Spec = Spec {
@@ -58,15 +52,11 @@ pub(in crate::steps) static PROVISIONING: Spec = Spec {
             Provisioning packages stay.",
     phase: "identity",
     mirrors: &["ProvSysprep.dll!ProvPackageSysprepGeneralize", "NcdAutoSetup.dll!NcdAutoSetup_Generalize"],
-    evidence: Evidence::Unverified,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[
         ClearKey(r"HKLM\SOFTWARE\Microsoft\Provisioning\Sessions"),
         ClearKey(r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\NcdAutoSetup\Private"),
     ],
+    ..TABLE
 };
 
 pub(in crate::steps) static WINDOWS_HELLO: Spec = Spec {
@@ -75,11 +65,9 @@ pub(in crate::steps) static WINDOWS_HELLO: Spec = Spec {
     about: "Empties the store of Windows Hello: what it holds is bound to the old SIDs and to the TPM of one machine. Users \
             who sign in by PIN only need their password once.",
     phase: "identity",
-    mirrors: &[],
     evidence: Evidence::Inferred,
     unproven: "sign-in of users of a machine without passwords",
-    client: Use::On,
     server: Use::Ask,
-    writes: &[Scope::Rules],
     actions: &[ClearFolder(r"%SystemRoot%\ServiceProfiles\LocalService\AppData\Local\Microsoft\Ngc")],
+    ..TABLE
 };

@@ -1,8 +1,8 @@
 //! What belongs to one place in one network.
 
+use super::TABLE;
 use crate::Action::{BlankValue, ClearFolder, ClearSubkeys, DeleteValue, SetDword};
-use crate::scope::Scope;
-use crate::steps::{Evidence, Spec, Use};
+use crate::steps::{Evidence, Spec};
 
 const IPV4: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\Interfaces\*";
 const IPV6: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\Tcpip6\Parameters\Interfaces\*";
@@ -15,10 +15,6 @@ pub(in crate::steps) static STATIC_ADDRESSES: Spec = Spec {
     phase: "identity",
     mirrors: &["spnet.dll!Sysprep_Generalize_Net"],
     evidence: Evidence::Inferred,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[
         SetDword(IPV4, "EnableDHCP", 1),
         BlankValue(IPV4, "IPAddress"),
@@ -28,6 +24,7 @@ pub(in crate::steps) static STATIC_ADDRESSES: Spec = Spec {
         BlankValue(IPV4, "NameServer"),
         BlankValue(IPV6, "NameServer"),
     ],
+    ..TABLE
 };
 
 pub(in crate::steps) static DHCP_LEASES: Spec = Spec {
@@ -38,10 +35,6 @@ pub(in crate::steps) static DHCP_LEASES: Spec = Spec {
     phase: "identity",
     mirrors: &["dhcpcsvc.dll!DhcpClient_Generalize"],
     evidence: Evidence::Inferred,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[
         DeleteValue(IPV4, "Dhcp*"),
         DeleteValue(IPV4, "Lease*"),
@@ -50,6 +43,7 @@ pub(in crate::steps) static DHCP_LEASES: Spec = Spec {
         DeleteValue(IPV6, "Dhcpv6*"),
         DeleteValue(r"HKLM\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters", "Dhcp*"),
     ],
+    ..TABLE
 };
 
 pub(in crate::steps) static NETWORK_LIST: Spec = Spec {
@@ -59,17 +53,13 @@ pub(in crate::steps) static NETWORK_LIST: Spec = Spec {
             profile: on servers that are managed by WinRM or Remote Desktop, allow those there.",
     phase: "identity",
     mirrors: &["nlmsprep.dll!NetworkListManager_Generalize"],
-    evidence: Evidence::Unverified,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[
         ClearSubkeys(r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Profiles"),
         ClearSubkeys(r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures\Managed"),
         ClearSubkeys(r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures\Unmanaged"),
         ClearSubkeys(r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Nla\Cache"),
     ],
+    ..TABLE
 };
 
 pub(in crate::steps) static TUNNELS: Spec = Spec {
@@ -78,24 +68,14 @@ pub(in crate::steps) static TUNNELS: Spec = Spec {
     about: "Removes the interfaces that the IP helper made for Teredo, 6to4, ISATAP and IP-HTTPS; it makes them anew.",
     phase: "identity",
     mirrors: &["iphlpsvc.dll!IphlpsvcSysprepGeneralize"],
-    evidence: Evidence::Unverified,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[ClearSubkeys(r"HKLM\SYSTEM\CurrentControlSet\Services\iphlpsvc\Interfaces")],
+    ..TABLE
 };
 
 pub(in crate::steps) static WLAN_PROFILES: Spec = Spec {
     id: "wlan-profiles",
     title: "Forget wireless networks",
     about: "Removes the profiles of wireless networks with their keys.",
-    phase: "traces",
-    mirrors: &[],
-    evidence: Evidence::Unverified,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[ClearFolder(r"%ProgramData%\Microsoft\Wlansvc\Profiles\Interfaces")],
+    ..TABLE
 };

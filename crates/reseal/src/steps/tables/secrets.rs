@@ -1,8 +1,8 @@
 //! What nobody who gets the image shall read.
 
+use super::TABLE;
 use crate::Action::{DeleteKey, DeleteValue, SetText};
-use crate::scope::Scope;
-use crate::steps::{Evidence, Spec, Use};
+use crate::steps::{Evidence, Spec};
 
 const WINLOGON: &str = r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon";
 
@@ -11,13 +11,8 @@ pub(in crate::steps) static AUTOLOGON: Spec = Spec {
     title: "End automatic sign-in, and forget its password",
     about: "Sets AutoAdminLogon to 0 and removes the account and the password that were to be used, in Winlogon and among \
             the secrets of the LSA. An answer file sets up automatic sign-in of its own at the first start.",
-    phase: "traces",
     mirrors: &["shsetup.dll!Sysprep_Generalize_Shell"],
     evidence: Evidence::Inferred,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
     actions: &[
         SetText(WINLOGON, "AutoAdminLogon", "0"),
         DeleteValue(WINLOGON, "DefaultPassword"),
@@ -28,4 +23,5 @@ pub(in crate::steps) static AUTOLOGON: Spec = Spec {
         DeleteValue(WINLOGON, "LastUsedUsername"),
         DeleteKey(r"HKLM\SECURITY\Policy\Secrets\DefaultPassword"),
     ],
+    ..TABLE
 };

@@ -1,23 +1,8 @@
 //! What the machine that was imaged has left behind.
 
+use super::TABLE;
 use crate::Action::{ClearFolder, DeleteFile, DeleteValue};
-use crate::scope::Scope;
-use crate::steps::{Evidence, Spec, Use};
-
-/// What all of them have in common.
-const TRACES: Spec = Spec {
-    id: "",
-    title: "",
-    about: "",
-    phase: "traces",
-    mirrors: &[],
-    evidence: Evidence::Unverified,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
-    actions: &[],
-};
+use crate::steps::{Evidence, Spec};
 
 pub(in crate::steps) static ERROR_REPORTS: Spec = Spec {
     id: "error-reports",
@@ -31,7 +16,7 @@ pub(in crate::steps) static ERROR_REPORTS: Spec = Spec {
         ClearFolder(r"%LocalAppData%\Microsoft\Windows\WER\ReportArchive"),
         ClearFolder(r"%LocalAppData%\Microsoft\Windows\WER\ReportQueue"),
     ],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static TELEMETRY: Spec = Spec {
@@ -46,7 +31,7 @@ pub(in crate::steps) static TELEMETRY: Spec = Spec {
         DeleteValue(r"HKCU\Software\Microsoft\SQMClient", "UserId"),
         DeleteValue(r"HKU\.DEFAULT\Software\Microsoft\SQMClient", "UserId"),
     ],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static DEFENDER: Spec = Spec {
@@ -61,7 +46,7 @@ pub(in crate::steps) static DEFENDER: Spec = Spec {
         ClearFolder(r"%ProgramData%\Microsoft\Windows Defender\Quarantine"),
         ClearFolder(r"%ProgramData%\Microsoft\Windows Defender\Support"),
     ],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static MEDIA_PLAYER: Spec = Spec {
@@ -70,7 +55,7 @@ pub(in crate::steps) static MEDIA_PLAYER: Spec = Spec {
     about: "Removes the id under which each user's Windows Media Player is known.",
     mirrors: &["spwmp.dll!Sysprep_Generalize_WMP"],
     actions: &[DeleteValue(r"HKCU\Software\Microsoft\MediaPlayer\Player\Settings", "Client ID")],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static ASSESSMENTS: Spec = Spec {
@@ -79,7 +64,7 @@ pub(in crate::steps) static ASSESSMENTS: Spec = Spec {
     about: "Removes what WinSAT measured on the old hardware.",
     mirrors: &["spwinsat.dll!Sysprep_Clean_WinSAT"],
     actions: &[DeleteFile(r"%SystemRoot%\Performance\WinSAT\DataStore\*.xml")],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static UPDATE_CACHE: Spec = Spec {
@@ -91,7 +76,7 @@ pub(in crate::steps) static UPDATE_CACHE: Spec = Spec {
         ClearFolder(r"%SystemRoot%\SoftwareDistribution\Download"),
         ClearFolder(r"%SystemRoot%\SoftwareDistribution\DataStore"),
     ],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static TRANSFERS: Spec = Spec {
@@ -110,7 +95,7 @@ pub(in crate::steps) static TRANSFERS: Spec = Spec {
             r"%SystemRoot%\ServiceProfiles\NetworkService\AppData\Local\Microsoft\Windows\DeliveryOptimization\Logs",
         ),
     ],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static SEARCH_INDEX: Spec = Spec {
@@ -119,7 +104,7 @@ pub(in crate::steps) static SEARCH_INDEX: Spec = Spec {
     about: "Removes the index of Windows Search, which holds names and contents of users' files, and SIDs; it is built anew.",
     evidence: Evidence::Inferred,
     actions: &[ClearFolder(r"%ProgramData%\Microsoft\Search\Data")],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static USAGE_RECORDS: Spec = Spec {
@@ -133,7 +118,7 @@ pub(in crate::steps) static USAGE_RECORDS: Spec = Spec {
         ClearFolder(r"%SystemRoot%\Prefetch"),
         ClearFolder(r"%SystemRoot%\System32\SleepStudy"),
     ],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static TEMPORARY_FILES: Spec = Spec {
@@ -142,7 +127,7 @@ pub(in crate::steps) static TEMPORARY_FILES: Spec = Spec {
     about: "Empties the folders for temporary files of Windows and of each user.",
     evidence: Evidence::Confirmed,
     actions: &[ClearFolder(r"%SystemRoot%\Temp"), ClearFolder(r"%LocalAppData%\Temp")],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static CRASH_DUMPS: Spec = Spec {
@@ -156,7 +141,7 @@ pub(in crate::steps) static CRASH_DUMPS: Spec = Spec {
         ClearFolder(r"%SystemRoot%\LiveKernelReports"),
         ClearFolder(r"%LocalAppData%\CrashDumps"),
     ],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static PAGING_FILES: Spec = Spec {
@@ -165,7 +150,7 @@ pub(in crate::steps) static PAGING_FILES: Spec = Spec {
     about: "Removes what was in memory: Windows makes these files anew. A hibernated Windows is refused before that.",
     evidence: Evidence::Confirmed,
     actions: &[DeleteFile(r"\pagefile.sys"), DeleteFile(r"\swapfile.sys"), DeleteFile(r"\hiberfil.sys")],
-    ..TRACES
+    ..TABLE
 };
 
 pub(in crate::steps) static SETUP_LOGS: Spec = Spec {
@@ -182,5 +167,5 @@ pub(in crate::steps) static SETUP_LOGS: Spec = Spec {
         DeleteFile(r"%SystemRoot%\inf\setupapi*.log"),
         DeleteFile(r"%SystemRoot%\debug\*.log"),
     ],
-    ..TRACES
+    ..TABLE
 };
