@@ -34,11 +34,13 @@ fn tool() -> Option<PathBuf> {
     None
 }
 
-/// Only one process may prepare the kernel, which happens on the first call.
-fn turn() -> Option<File> {
+/// Only one process may prepare the kernel, which happens on the first call and after the tool was changed.
+fn turn(tool: &Path) -> Option<File> {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let cache = std::env::var_os("NTFS3_CACHE").map_or_else(|| home.join(".cache/reseal-ntfs3"), PathBuf::from);
-    if cache.join("initrd.gz").exists() {
+    let made = |path: PathBuf| path.metadata().and_then(|meta| meta.modified());
+    let source = made(tool.with_file_name("ntfs3ls.c")).unwrap();
+    if made(cache.join("initrd.gz")).is_ok_and(|prepared| prepared >= source) {
         return None;
     }
     let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("ntfs3.lock")).unwrap();
@@ -51,7 +53,7 @@ fn turn() -> Option<File> {
 /// `None` without the tool, which is printed, or a failure where oracles are required.
 pub fn mount(image: &Path) -> Option<Mounted> {
     let tool = tool()?;
-    let turn = turn();
+    let turn = turn(&tool);
     let out = Command::new(tool).arg(image).args(["--full", "--rw"]).stdin(Stdio::null()).output().unwrap();
     drop(turn);
     let text = String::from_utf8_lossy(&out.stdout);
