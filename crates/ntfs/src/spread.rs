@@ -187,7 +187,15 @@ impl FileEdit {
         }
         let spot = self.list_spot()?;
         let old = match self.file.stream(kind::ATTRIBUTE_LIST, &[], &volume.geometry)? {
-            Some(Stream::Clusters(clusters)) => clusters,
+            Some(Stream::Clusters(clusters)) => {
+                let reach = clusters.end_vcn().saturating_mul(u64::from(volume.geometry.cluster_size));
+                if clusters.allocated != reach {
+                    let file = self.file.reference;
+                    let detail = format!("{} bytes in file {file}, its runs cover {reach}", clusters.allocated);
+                    return Err(Error::damaged("attribute list", "allocated size", spot.offset as u64 + 0x28, detail));
+                }
+                clusters
+            }
             _ if 0x18 + needed <= volume.geometry.record_size as usize / LIST_SHARE => {
                 if spot.len != 0x18 + needed {
                     self.replace(spot, record_edit::resident(kind::ATTRIBUTE_LIST, &[], &vec![0; needed], false))?;
@@ -196,7 +204,9 @@ impl FileEdit {
             }
             _ => Clusters::default(),
         };
-        if needed as u64 <= old.allocated && !old.runs.is_empty() {
+        // A list that was given more than any list may have is not filled to its end, it is made anew.
+        let most = attribute_list::MAX_BYTES.next_multiple_of(u64::from(volume.geometry.cluster_size));
+        if (needed as u64..=most).contains(&old.allocated) && !old.runs.is_empty() {
             return Ok(());
         }
         let runs = volume.allocate(volume.geometry.clusters_for(needed as u64), 0, None)?;

@@ -300,10 +300,14 @@ fn sizes_of_attributes() {
     let mut trial = Trial::new(&good);
     let mut random = Random::new(6);
     let mut places = Vec::new();
+    let mut lists = Vec::new();
     for record in (0..good.len()).step_by(1024).filter(|&o| good[o..].starts_with(b"FILE") && good[o + 0x16] & 1 != 0) {
         let mut at = record + usize::from(good[record + 0x14]);
         while good[at..at + 4] != [0xff; 4] {
             let len = u16::from_le_bytes([good[at + 4], good[at + 5]]);
+            if good[at + 8] == 1 && good[at] == 0x20 {
+                lists.push(at + 0x28);
+            }
             if good[at + 8] == 1 {
                 places.extend([0x10, 0x18, 0x28, 0x30, 0x38, 0x40].map(|o| at + o));
             } else {
@@ -315,12 +319,19 @@ fn sizes_of_attributes() {
     // System files have every kind; of the many ordinary ones, some will do.
     let early = places.len().min(160);
     let rest: Vec<usize> = (0..400).map(|_| places[random.below(places.len() as u64) as usize]).collect();
-    for place in places[..early].iter().copied().chain(rest).filter(|p| p % 512 + 8 <= 510) {
-        let value: u64 = [0, 1, 0xffff_ffff, u64::MAX, i64::MAX as u64, 1 << 62, 1 << 50, 1 << 40, 1 << 33]
-            [random.below(9) as usize];
+    let values: [u64; 10] = [0, 1, 0xffff_ffff, u64::MAX, i64::MAX as u64, 1 << 63, 1 << 62, 1 << 50, 1 << 40, 1 << 33];
+    let mut attempt = |place: usize, value: u64| {
         let mut bytes = good.clone();
         bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
         trial.attempt(bytes, &format!("{value:#x} at {place:#x}"));
+    };
+    for place in places[..early].iter().copied().chain(rest).filter(|p| p % 512 + 8 <= 510) {
+        attempt(place, values[random.below(values.len() as u64) as usize]);
+    }
+    // The allocated size of an attribute list is what the writer fills.
+    assert!(!lists.is_empty(), "the sample has an attribute list in clusters");
+    for place in lists.into_iter().filter(|p| p % 512 + 8 <= 510) {
+        values.iter().for_each(|value| attempt(place, *value));
     }
     trial.report("sizes of attributes");
 }
