@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Show what differs between two images: files, registry, descriptors.
     Diff(Diff),
+    /// Say what is wrong with an answer file.
+    Unattend(Unattend),
     /// List the steps, or show one.
     Steps(Steps),
     /// List the checks, or show one.
@@ -86,6 +88,8 @@ pub(crate) enum ProgressMode {
   reseal generalize gold.vhdx -o web.vhdx --computer-name WEB-01 --unattend unattend.xml
   reseal generalize gold.vhdx --in-place --keep-undo
   reseal generalize /dev/sdb --in-place --journal /var/lib/reseal
+  reseal generalize gold.vhdx -o audit.vhdx --audit
+  reseal generalize gold.vhdx -o s.vhdx --reference sealed-by-sysprep.vhdx
   reseal generalize gold.vhdx --dry-run --json
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
@@ -110,10 +114,25 @@ pub(crate) struct Generalize {
     /// Boot to specialize and OOBE (the default).
     #[arg(long)]
     pub(crate) oobe: bool,
-    /// Answer file to place in Windows\Panther\unattend.xml.
+    /// Boot to audit mode, by an answer file in Windows\Panther\Unattend that asks for it.
+    #[arg(long, conflicts_with = "oobe")]
+    pub(crate) audit: bool,
+    /// Only set the image to boot there: ids, SID, devices and traces stay, and specialize does not run again.
+    #[arg(long)]
+    pub(crate) no_generalize: bool,
+    /// vm: the copies run on virtual machines of one kind, as for Sysprep's /mode:vm.
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) mode: Option<Mode>,
+    /// Seal an image in which Sysprep began to generalize and did not end.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// A sealed image of the same build, whose setup state is taken over exactly.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) reference: Option<String>,
+    /// Answer file to check and to place in Windows\Panther\unattend.xml.
     #[arg(long, value_name = "FILE")]
     pub(crate) unattend: Option<PathBuf>,
-    /// Machine SID: random, keep, or S-1-5-21-a-b-c.
+    /// Machine SID: random, keep, S-1-5-21-a-b-c, or defer (Windows draws it at first start; experimental).
     #[arg(long, value_name = "SID")]
     pub(crate) sid: Option<String>,
     /// Computer name, in the hives and in the answer file.
@@ -149,6 +168,13 @@ pub(crate) struct Generalize {
     /// Progress on stderr.
     #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     pub(crate) progress: ProgressMode,
+}
+
+/// How Sysprep itself would be run.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Mode {
+    /// What the image's recipe excludes for virtual machines is left.
+    Vm,
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +254,26 @@ pub(crate) struct Diff {
     /// Progress on stderr.
     #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     pub(crate) progress: ProgressMode,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  reseal unattend unattend.xml
+  reseal unattend unattend.xml --architecture arm64 --server --json
+
+Exit codes: 0 nothing but notes, 4 an error or a warning, 2 it is no answer file.")]
+pub(crate) struct Unattend {
+    /// The answer file.
+    pub(crate) file: PathBuf,
+    /// Architecture of the Windows that shall use it: amd64, x86, arm64.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) architecture: Option<String>,
+    /// It is for a server.
+    #[arg(long)]
+    pub(crate) server: bool,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

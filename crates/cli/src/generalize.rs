@@ -1,10 +1,10 @@
 //! `reseal generalize`.
 
-use crate::args::Generalize;
+use crate::args::{Generalize, Mode};
 use crate::progress::Progress;
 use crate::{Exit, render};
-use anyhow::{Context, Result, bail};
-use reseal::{FileTime, Image, InPlace, Inputs, Options, RuleFile, SidChoice, StepSelection};
+use anyhow::{Context, Result};
+use reseal::{BootTo, FileTime, Image, InPlace, Inputs, Options, Reference, RuleFile, SidChoice, StepSelection};
 
 pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
     let (options, inputs) = match (options(args), inputs(args)) {
@@ -40,7 +40,14 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
             if report.plan.sid.as_ref().is_some_and(|sid| sid.shared_by_copies) {
                 render::note(
                     "note: every copy of this image starts with the same new machine SID; machines that must not share it \
-                     need a SID each: `reseal generalize --sid S-1-5-21-…` per machine (`reseal stamp` and `--sid defer` are planned)",
+                     need a SID each: `reseal generalize --sid S-1-5-21-…` per machine, or `--sid defer`, which is experimental \
+                     (`reseal stamp` is planned)",
+                );
+            }
+            if options.sid == Some(SidChoice::Defer) {
+                render::note(
+                    "note: --sid defer is experimental: no real Windows has confirmed that it replaces the SID at its first \
+                     start; compare `whoami /user` of two copies",
                 );
             }
         }
@@ -65,7 +72,7 @@ fn options(args: &Generalize) -> Result<Options> {
         None => None,
         Some("random") => Some(SidChoice::Random),
         Some("keep") => Some(SidChoice::Keep),
-        Some("defer") => bail!("--sid defer is not available yet; use random, keep or S-1-5-21-a-b-c"),
+        Some("defer") => Some(SidChoice::Defer),
         Some(text) => Some(SidChoice::Given(text.parse().with_context(|| format!("--sid {text}"))?)),
     };
     let unattend = args
@@ -73,6 +80,11 @@ fn options(args: &Generalize) -> Result<Options> {
         .as_ref()
         .map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())));
     Ok(Options {
+        boot_to: if args.audit { BootTo::Audit } else { BootTo::Oobe },
+        no_generalize: args.no_generalize,
+        vm_mode: matches!(args.mode, Some(Mode::Vm)),
+        repair: args.repair,
+        reference: args.reference.as_deref().map(Reference::open).transpose()?,
         sid,
         computer_name: args.computer_name.clone(),
         unattend: unattend.transpose()?,

@@ -52,6 +52,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Recover(args) => parts::recover(&args),
         Command::Verify(args) => parts::verify(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Unattend(args) => parts::unattend(&args),
         Command::Steps(args) => parts::steps(&args),
         Command::Checks(args) => parts::checks(&args),
         Command::Hive(command) => parts::hive(command),

@@ -1,9 +1,12 @@
 //! The smaller verbs: inspect, recover, verify, steps, checks, hive, fs.
 
-use crate::args::{Checks, Fs, Hive, HiveTarget, Inspect, Recover, Steps, Verify};
+use crate::args::{Checks, Fs, Hive, HiveTarget, Inspect, Recover, Steps, Unattend, Verify};
 use crate::{Exit, hive_text, render};
-use anyhow::Result;
-use reseal::{CheckObserver, CheckStage, FsEntry, HiveAccess, Image, KeyListing, Recovery, RegText, ShownFinding};
+use anyhow::{Context, Result};
+use reseal::{
+    CheckObserver, CheckStage, FsEntry, Gravity, HiveAccess, Image, KeyListing, LintFor, Recovery, RegText,
+    ShownFinding,
+};
 
 pub(crate) fn inspect(args: &Inspect) -> Result<Exit> {
     if args.check {
@@ -61,6 +64,27 @@ pub(crate) fn verify(args: &Verify) -> Result<Exit> {
     }
     let found = verification.findings.iter().any(|f| args.strict || f.level != "note");
     Ok(if found || !verification.traces.is_empty() { Exit::Found } else { Exit::Done })
+}
+
+pub(crate) fn unattend(args: &Unattend) -> Result<Exit> {
+    #[derive(serde::Serialize)]
+    struct Document<'a> {
+        schema: &'static str,
+        file: &'a std::path::Path,
+        complaints: Vec<reseal::Complaint>,
+    }
+    let name = args.file.display();
+    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
+    let machine = LintFor { architecture: args.architecture.as_deref(), server: args.server.then_some(true) };
+    let complaints = reseal::lint_answer_file(&bytes, machine)?;
+    let grave = complaints.iter().filter(|c| c.gravity > Gravity::Note).count();
+    if args.json {
+        render::json(&Document { schema: "reseal.unattend/1", file: &args.file, complaints })?;
+    } else {
+        let lines: String = complaints.iter().map(|complaint| format!("{complaint}\n")).collect();
+        render::out(&format!("{lines}{name}: {grave} errors and warnings\n"));
+    }
+    Ok(if grave > 0 { Exit::Found } else { Exit::Done })
 }
 
 pub(crate) fn steps(args: &Steps) -> Result<Exit> {

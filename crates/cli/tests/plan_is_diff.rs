@@ -9,7 +9,7 @@ use rig::{Bench, seal};
 
 const ANSWER: &[u8] = br#"<?xml version="1.0" encoding="utf-8"?>
 <unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
-<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64"><OOBE><HideEULAPage>true</HideEULAPage></OOBE></component>
+<component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS"><OOBE><HideEULAPage>true</HideEULAPage></OOBE></component>
 </settings></unattend>"#;
 
 #[test]

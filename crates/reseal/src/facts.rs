@@ -44,15 +44,29 @@ pub struct SetupState {
 }
 
 /// `ImageState` of an image that boots to specialize and OOBE.
-pub(crate) const SEALED_TO_OOBE: &str = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE";
+pub(crate) const GENERALIZED_TO_OOBE: &str = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE";
+/// `ImageState` of an image that boots to OOBE without specialize.
+pub(crate) const SPECIALIZED_TO_OOBE: &str = "IMAGE_STATE_SPECIALIZE_RESEAL_TO_OOBE";
+/// What Sysprep writes when it seals to audit mode.
+const TO_AUDIT: [&str; 2] = ["IMAGE_STATE_GENERALIZE_RESEAL_TO_AUDIT", "IMAGE_STATE_SPECIALIZE_RESEAL_TO_AUDIT"];
+
+/// `GeneralizationState` when generalizing began and did not end.
+pub(crate) const HALF_GENERALIZED: u32 = 3;
 
 impl SetupState {
-    /// Whether the image is sealed to OOBE.
+    /// Whether the image is sealed, generalized or not, to OOBE or audit mode.
     pub fn is_sealed(&self) -> bool {
-        self.image_state.as_deref() == Some(SEALED_TO_OOBE)
+        let state = self.image_state.as_deref().unwrap_or_default();
+        (TO_AUDIT.contains(&state) || [GENERALIZED_TO_OOBE, SPECIALIZED_TO_OOBE].contains(&state))
             && self.in_progress == Some(1)
             && self.setup_type.is_some_and(|t| t != 0)
             && self.command_line.as_deref().is_some_and(|c| c.to_ascii_lowercase().contains("windeploy"))
+    }
+
+    /// Whether it is sealed and generalized: specialize comes at its next start.
+    pub fn is_generalized(&self) -> bool {
+        self.is_sealed()
+            && self.image_state.as_deref().is_some_and(|state| state.starts_with("IMAGE_STATE_GENERALIZE_"))
     }
 
     /// Whether setup has begun and not ended, in an image that is not sealed.
@@ -61,7 +75,9 @@ impl SetupState {
             && (self.in_progress.is_some_and(|v| v != 0)
                 || self.setup_type.is_some_and(|v| v != 0)
                 || self.command_line.as_deref().is_some_and(|c| !c.is_empty())
-                || self.image_state.as_deref() == Some("IMAGE_STATE_UNDEPLOYABLE"))
+                // Where Sysprep began and did not end, that is what the image is in the middle of.
+                || (self.image_state.as_deref() == Some("IMAGE_STATE_UNDEPLOYABLE")
+                    && self.generalization_state != Some(HALF_GENERALIZED)))
     }
 }
 

@@ -156,7 +156,7 @@ fn stage(
     let disk = image.disk_facts(&partition)?;
     let (volume, answer) = (&state, options.unattend.as_deref());
     let subject = Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk: &disk, answer };
-    let (checked, refusals) = guards::preflight(&subject, &options.allow)?;
+    let (checked, refusals) = guards::preflight(&subject, options)?;
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
     findings.extend(sound(std::mem::take(&mut survey.findings), "before")?);
@@ -166,7 +166,7 @@ fn stage(
 
     observer.phase("staging");
     let mut staged = Staged::default();
-    for step in STEPS.iter().filter(|step| options.steps.runs(step.spec(), facts.is_server())) {
+    for step in STEPS.iter().filter(|step| options.runs(step.spec(), facts.is_server())) {
         let spec = step.spec();
         let before = staged.changes.len();
         let mut session = Session {

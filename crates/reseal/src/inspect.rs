@@ -206,7 +206,7 @@ fn installation(image: &Image, windows: crate::image::Windows) -> Result<Install
         sealed: facts.setup.is_sealed(),
         hives: hive_infos,
         files: survey.files,
-        refusals: checked.iter().flat_map(|c| c.refusals(&[])).collect(),
+        refusals: checked.iter().flat_map(|c| c.refusals(&crate::Options::default())).collect(),
         findings: findings.map(ShownFinding::from).collect(),
         facts,
     })

@@ -33,10 +33,12 @@ mod lsa;
 mod ntfs_tree;
 mod options;
 mod recover;
+mod reference;
 mod reg_text;
 mod rules;
 mod sam;
 mod scope;
+mod sealed_state;
 mod session;
 mod steps;
 mod strays;
@@ -60,14 +62,16 @@ pub use inspect::{
     CheckedInstallation, Checklist, HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, check,
     inspect,
 };
-pub use options::{ALLOWABLE_GUARDS, Options, SidChoice, StepSelection};
+pub use options::{ALLOWABLE_GUARDS, BootTo, Options, SidChoice, StepSelection};
 pub use recover::{Recovery, RecoveryReport, recover};
+pub use reference::Reference;
 pub use rules::recipe::RecipeEntry;
 pub use rules::{Action, DataRule, RuleFile};
 pub use sam::User;
 pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, Use, catalogue};
 pub use tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
+pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
 pub use verify::{Trace, Verification, verify};
 
 pub use reseal_dtyp::{DomainSid, FileTime};

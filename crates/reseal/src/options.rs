@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::steps::{Spec, Use};
+use crate::unattend::{self, LintFor};
 use reseal_dtyp::DomainSid;
 
 /// The machine SID that the sealed image shall have.
@@ -14,6 +15,18 @@ pub enum SidChoice {
     Keep,
     /// This one.
     Given(DomainSid),
+    /// The old one stays, and Windows is asked to replace it at its first start. Experimental.
+    Defer,
+}
+
+/// To where a sealed image starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BootTo {
+    /// Specialize, then the out-of-box experience.
+    #[default]
+    Oobe,
+    /// Audit mode, by way of the answer file.
+    Audit,
 }
 
 /// Which steps run: the defaults of the installation's kind, or none, and what was added and taken away by name.
@@ -85,15 +98,25 @@ impl StepSelection {
         !self.removed.contains(&spec.id) && (based || self.added.contains(&spec.id))
     }
 
-    /// [`StepSelection::runs`] by id, for a step that runs on both by default.
-    pub(crate) fn contains(&self, id: &str) -> bool {
-        crate::steps::catalogue().any(|spec| spec.id == id && self.runs(spec, false))
+    /// Whether the user named the step.
+    fn names(&self, id: &str) -> bool {
+        self.added.contains(&id)
     }
 }
 
 /// What `generalize` shall do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// To where the image starts.
+    pub boot_to: BootTo,
+    /// Only set the image to start there; what belongs to the machine stays, and specialize does not come again.
+    pub no_generalize: bool,
+    /// The copies run on virtual machines of one kind: what the image's recipe excludes for these is left.
+    pub vm_mode: bool,
+    /// Seal an image in which Sysprep began to generalize and did not end.
+    pub repair: bool,
+    /// A sealed image of the same build, whose setup state is taken over.
+    pub reference: Option<crate::Reference>,
     /// Machine SID; `None` when the user said nothing: random, and not again on a sealed image.
     pub sid: Option<SidChoice>,
     /// Computer name.
@@ -132,6 +155,10 @@ pub const ALLOWABLE_GUARDS: &[&str] = &[
 impl Options {
     /// Checks what can be checked without an image. `Usage` for an unknown guard or an illegal computer name.
     pub fn check(&self) -> Result<()> {
+        self.check_together()?;
+        if let Some(bytes) = &self.unattend {
+            unattend::refuse_errors(&unattend::lint_answer_file(bytes, LintFor::default())?)?;
+        }
         for id in &self.allow {
             if !ALLOWABLE_GUARDS.contains(&id.as_str()) {
                 let hint = format!("guards that can be allowed: {}", ALLOWABLE_GUARDS.join(", "));
@@ -140,26 +167,71 @@ impl Options {
                 );
             }
         }
-        self.computer_name.as_deref().map_or(Ok(()), check_computer_name)
+        if let Some(name) = self.computer_name.as_deref()
+            && let Some(why) = computer_name_fault(name)
+        {
+            return Err(Error::new(Kind::Usage, format!("`{name}` is no computer name: {why}")));
+        }
+        Ok(())
     }
 }
 
-/// NetBIOS rules for computer names ([MS-NBTE] and Setup's own): 1 to 15 letters, digits and hyphens, not digits only.
-fn check_computer_name(name: &str) -> Result<()> {
-    let bad = |why: &str| Err(Error::new(Kind::Usage, format!("`{name}` is no computer name: {why}")));
+impl Options {
+    /// What does not go together.
+    fn check_together(&self) -> Result<()> {
+        let usage = |detail: &str, hint: &str| Err(Error::new(Kind::Usage, detail).hint(hint));
+        if self.vm_mode && (self.no_generalize || self.boot_to == BootTo::Audit) {
+            return usage(
+                "--mode vm goes only with generalizing to OOBE, as Sysprep's /mode:vm does",
+                "leave --audit and --no-generalize away, or --mode vm",
+            );
+        }
+        if self.no_generalize && self.reference.is_some() {
+            return usage(
+                "--reference gives the state of a generalized image, --no-generalize asks for another",
+                "leave one of them away",
+            );
+        }
+        if self.no_generalize && self.repair {
+            return usage(
+                "--repair generalizes what Sysprep has left half-way, --no-generalize does not",
+                "leave one of them away",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a step runs, on a server or on a client.
+    pub fn runs(&self, spec: &Spec, is_server: bool) -> bool {
+        let asked_for = self.steps.names(spec.id)
+            || match spec.id {
+                "machine-sid" => self.sid.is_some_and(|sid| sid != SidChoice::Keep),
+                "computer-name" => self.computer_name.is_some(),
+                _ => false,
+            };
+        self.steps.runs(spec, is_server) && (!self.no_generalize || spec.phase == "handoff" || asked_for)
+    }
+
+    /// Whether a step runs ([`Options::runs`]) that runs on both by default.
+    pub(crate) fn runs_by_id(&self, id: &str) -> bool {
+        crate::steps::catalogue().any(|spec| spec.id == id && self.runs(spec, false))
+    }
+}
+
+/// Why a text is no computer name: the NetBIOS rules ([MS-NBTE]) and Setup's own ask for 1 to 15 letters, digits and
+/// hyphens, not digits only.
+pub(crate) fn computer_name_fault(name: &str) -> Option<&'static str> {
     if name.is_empty() || name.len() > 15 {
-        return bad("1 to 15 characters are needed");
+        Some("1 to 15 characters are needed")
+    } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        Some("letters A to Z, digits and hyphens only")
+    } else if name.bytes().all(|b| b.is_ascii_digit()) {
+        Some("it must not consist of digits only")
+    } else if name.starts_with('-') || name.ends_with('-') {
+        Some("it must not begin or end with a hyphen")
+    } else {
+        None
     }
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return bad("letters A to Z, digits and hyphens only");
-    }
-    if name.bytes().all(|b| b.is_ascii_digit()) {
-        return bad("it must not consist of digits only");
-    }
-    if name.starts_with('-') || name.ends_with('-') {
-        return bad("it must not begin or end with a hyphen");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -168,22 +240,49 @@ mod tests {
 
     #[test]
     fn step_grammar() {
+        let runs = |steps: &StepSelection, id| crate::catalogue().any(|spec| spec.id == id && steps.runs(spec, false));
         let only = StepSelection::parse("machine-sid").unwrap();
-        assert!(only.contains("machine-sid") && !only.contains("event-logs"));
+        assert!(runs(&only, "machine-sid") && !runs(&only, "event-logs"));
         let but = StepSelection::parse("default,-event-logs").unwrap();
-        assert!(but.contains("machine-sid") && !but.contains("event-logs"));
+        assert!(runs(&but, "machine-sid") && !runs(&but, "event-logs"));
         assert_eq!(StepSelection::parse("-event-logs").unwrap(), but);
         assert_eq!(StepSelection::parse("nonsense").unwrap_err().kind(), Kind::Usage);
         assert_eq!(StepSelection::parse("-all").unwrap_err().kind(), Kind::Usage);
     }
 
     #[test]
+    fn without_generalizing_only_the_handoff_runs() {
+        let runs = |options: &Options| {
+            let ids = crate::catalogue().filter(|spec| options.runs(spec, false)).map(|spec| spec.id);
+            ids.collect::<Vec<_>>()
+        };
+        let mut options = Options { no_generalize: true, ..Options::default() };
+        assert_eq!(runs(&options), ["answer-file", "setup-state", "schedule-chkdsk"]);
+        options.sid = Some(SidChoice::Random);
+        options.computer_name = Some("A".to_owned());
+        options.steps = StepSelection::parse("default,event-logs,-schedule-chkdsk").unwrap();
+        let want = ["machine-sid", "computer-name", "event-logs", "answer-file", "setup-state"];
+        assert_eq!(runs(&options), want);
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let bad = [
+            Options { vm_mode: true, no_generalize: true, ..Options::default() },
+            Options { vm_mode: true, boot_to: BootTo::Audit, ..Options::default() },
+            Options { repair: true, no_generalize: true, ..Options::default() },
+        ];
+        assert!(bad.iter().all(|options| options.check().is_err_and(|e| e.kind() == Kind::Usage)));
+        Options { no_generalize: true, boot_to: BootTo::Audit, ..Options::default() }.check().unwrap();
+    }
+
+    #[test]
     fn computer_names() {
         for good in ["WEB-01", "a", "X23456789012345"] {
-            check_computer_name(good).unwrap();
+            assert_eq!(computer_name_fault(good), None, "{good}");
         }
         for bad in ["", "X234567890123456", "12345", "-a", "a-", "a b", "ä"] {
-            assert_eq!(check_computer_name(bad).unwrap_err().kind(), Kind::Usage, "{bad}");
+            assert!(computer_name_fault(bad).is_some(), "{bad}");
         }
     }
 }

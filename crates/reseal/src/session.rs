@@ -10,6 +10,7 @@ use crate::options::Options;
 use crate::scope::{MachineHive, Scope};
 use crate::steps::Spec;
 use crate::tree::{NewSecurity, NodeId, Survey, Tree};
+use crate::unattend::AnswerFile;
 use crate::{Change, Facts, Target};
 use reseal_dtyp::{Finding, Level};
 use reseal_hive::{Hive, Value};
@@ -37,6 +38,12 @@ impl Session<'_> {
     /// The hive of the machine; `None` when the installation has none.
     pub(crate) fn hive(&self, which: MachineHive) -> Option<&Hive> {
         self.hives.machine(which).map(|file| &file.hive)
+    }
+
+    /// Whether specialize comes at the next start, and with it what only specialize makes.
+    pub(crate) fn specialize_comes(&self) -> bool {
+        let sealing = self.options.runs_by_id("setup-state") && !self.options.no_generalize;
+        sealing || self.facts.setup.is_generalized()
     }
 
     /// A value, when hive, key and value are there.
@@ -113,6 +120,56 @@ impl Session<'_> {
     /// Sets a string that exists.
     pub(crate) fn set_existing_text(&mut self, which: impl Which, key: &str, name: &str, text: &str) -> Result<bool> {
         self.set_existing(which, key, name, &sz(text))
+    }
+
+    /// Makes a key with the keys above it, where it is missing. For what Windows itself makes when it is told the same.
+    pub(crate) fn make_key(&mut self, which: impl Which, key: &str) -> Result<()> {
+        let Some(file) = which.find(self.hives).map(|at| self.hives.at(at)) else { return Ok(()) };
+        if file.hive.key(key).within(&file.path)?.is_some() {
+            return Ok(());
+        }
+        let now = self.inputs.now();
+        let path = self.edit(which, key, |hive| {
+            hive.set_clock(Some(now));
+            hive.create_path(key).map(|_| ())
+        })?;
+        self.record(Target::Key { hive: path, key: key.to_owned() }, None, Some("key".to_owned()));
+        Ok(())
+    }
+
+    /// The word for `processorArchitecture` of an answer file. What the hive says goes into XML: only known words pass.
+    pub(crate) fn architecture(&self) -> Result<&'static str> {
+        let stated = self.facts.product.architecture.as_deref().unwrap_or("amd64");
+        let known = ["amd64", "x86", "arm64", "arm"].into_iter().find(|word| *word == stated);
+        known.ok_or_else(|| {
+            let stated = stated.escape_debug();
+            let detail = format!("PROCESSOR_ARCHITECTURE is `{stated}`, which is no architecture of Windows");
+            Error::new(Kind::Damaged, detail)
+        })
+    }
+
+    /// The answer file that the user gave.
+    pub(crate) fn answer_file(&self) -> Result<Option<AnswerFile>> {
+        self.options.unattend.as_deref().map(AnswerFile::read).transpose()
+    }
+
+    /// The computer name to set: that of the options, or of the pass offlineServicing, which DISM would apply to an image
+    /// that is not running. `Usage` when they say two names.
+    pub(crate) fn computer_name(&self) -> Result<Option<String>> {
+        if !self.options.runs_by_id("computer-name") {
+            return Ok(None);
+        }
+        let (file, architecture) = (self.answer_file()?, self.architecture()?);
+        let offline = file.as_ref().and_then(|file| file.offline_name(architecture));
+        match (self.options.computer_name.as_deref(), offline) {
+            (Some(given), Some(offline)) if !given.eq_ignore_ascii_case(offline) => {
+                let detail = format!(
+                    "the answer file's pass offlineServicing names the computer `{offline}`, --computer-name says `{given}`"
+                );
+                Err(Error::new(Kind::Usage, detail).hint("name it in one place only"))
+            }
+            (given, offline) => Ok(given.or(offline).map(str::to_owned)),
+        }
     }
 
     /// Deletes a value, when it is there.

@@ -6,7 +6,7 @@ use crate::hives::HiveSet;
 use crate::image::Image;
 use crate::ntfs_tree::NtfsTree;
 use crate::tree::Tree;
-use crate::{Facts, invariants};
+use crate::{Facts, invariants, sealed_state};
 use aho_corasick::AhoCorasick;
 use rayon::prelude::*;
 use reseal_dtyp::{Finding, Level, Sid, utf16le};
@@ -15,9 +15,6 @@ use reseal_ntfs::{ByteOwner, Probe, SweepPlace, Volume};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-
-/// The state that sealing leaves.
-const SEALED: &str = "sealed to OOBE";
 
 /// What was verified.
 #[derive(Debug, Clone, Serialize)]
@@ -146,7 +143,7 @@ pub fn verify(image: &Image, needles: &[String]) -> Result<Verification> {
             let tree = NtfsTree { volume: image.volume(partition)? };
             let mut findings = tree.check().within(&place)?;
             findings.extend(installation(&tree, &mut out.states).within(&place)?);
-            if out.states.last().is_some_and(|state| state == SEALED) {
+            if out.states.last().is_some_and(|state| state.starts_with("sealed ")) {
                 findings.iter_mut().filter(|f| f.id == "volume-dirty").for_each(|f| scheduled_check(&tree, f));
             }
             out.findings.extend(findings.into_iter().map(ShownFinding::from));
@@ -198,12 +195,8 @@ fn installation(tree: &NtfsTree, states: &mut Vec<String>) -> Result<Vec<Finding
             .map(|f| Finding { level: if f.id.starts_with("profile-") { Level::Note } else { f.level }, ..f }),
     );
     let facts = Facts::read(&hives)?;
-    let state = if facts.setup.is_sealed() {
-        SEALED.to_owned()
-    } else {
-        facts.setup.image_state.unwrap_or_else(|| "unknown".to_owned())
-    };
-    states.push(state);
+    findings.extend(sealed_state::contradictions(&facts, tree)?);
+    states.push(sealed_state::describe(&facts.setup));
     Ok(findings)
 }
 

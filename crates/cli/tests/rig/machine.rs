@@ -107,7 +107,7 @@ impl Machine {
         self.mangle = mangle;
     }
 
-    /// A file, in folders that are made on the way.
+    /// A file, in folders that are made on the way; one that is there gets this content.
     pub(crate) fn file(&mut self, path: &str, data: &[u8]) {
         let (folder, name) = path.rsplit_once('\\').unwrap_or(("", path));
         let mut at = self.volume.root();
@@ -118,7 +118,13 @@ impl Machine {
                 None => self.volume.create_dir(at, part, Security::SameAs(at), TIME).expect("it can be made"),
             };
         }
-        self.volume.create_file(at, name, data, Security::SameAs(at), TIME).expect("it can be made");
+        let units: Vec<u16> = name.encode_utf16().collect();
+        match self.volume.lookup(at, &units).expect("it can be walked") {
+            Some(file) => self.volume.replace(file, &[], data, TIME).expect("it can be replaced"),
+            None => {
+                self.volume.create_file(at, name, data, Security::SameAs(at), TIME).expect("it can be made");
+            }
+        }
     }
 
     /// Changes bytes of a value that is there.

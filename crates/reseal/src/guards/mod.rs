@@ -23,6 +23,7 @@ pub(crate) use look::{Notices, Stop, Subject};
 pub(crate) use roles::installed as installed_roles;
 
 use crate::error::{Kind, Result};
+use crate::options::Options;
 use crate::steps::Evidence;
 use reseal_dtyp::{Finding, Level};
 use serde::Serialize;
@@ -179,9 +180,9 @@ pub(crate) fn run(subject: &Subject<'_>) -> Result<Vec<Checked>> {
 }
 
 /// [`run`] for who is about to write: `Refused`, with all refusals, when one of them is not allowed.
-pub(crate) fn preflight(subject: &Subject<'_>, allow: &[String]) -> Result<(Vec<Checked>, Vec<Refusal>)> {
+pub(crate) fn preflight(subject: &Subject<'_>, options: &Options) -> Result<(Vec<Checked>, Vec<Refusal>)> {
     let checked = run(subject)?;
-    let refusals: Vec<Refusal> = checked.iter().flat_map(|c| c.refusals(allow)).collect();
+    let refusals: Vec<Refusal> = checked.iter().flat_map(|c| c.refusals(options)).collect();
     if refusals.iter().any(|r| !r.allowed) { Err(crate::Error::refused(refusals)) } else { Ok((checked, refusals)) }
 }
 
@@ -217,7 +218,7 @@ fn run_one(check: &'static Check, subject: &Subject<'_>) -> Result<Checked> {
 
 impl Checked {
     /// The refusals that come of it, one per place.
-    pub(crate) fn refusals(&self, allow: &[String]) -> Vec<Refusal> {
+    pub(crate) fn refusals(&self, options: &Options) -> Vec<Refusal> {
         let Some(guard) = self.check.guard.filter(|_| self.refuses) else { return Vec::new() };
         let found = self.notices.iter().filter(|n| n.weight == Weight::Refuse);
         let found = found.map(|n| Refusal::new(guard, &n.place, &n.detail, self.check.remedy));
@@ -225,7 +226,8 @@ impl Checked {
             Refusal::new(guard, self.check.group, format!("{} cannot be told: {why}", self.check.id), self.check.remedy)
         });
         let allow = |mut refusal: Refusal| {
-            refusal.allowed = refusal.allowable && allow.iter().any(|id| id == refusal.id);
+            refusal.allowed = (refusal.allowable && options.allow.iter().any(|id| id == refusal.id))
+                || (options.repair && self.check.id == setup_state::HALF_GENERALIZED_CHECK);
             refusal
         };
         found.chain(doubt).map(allow).collect()

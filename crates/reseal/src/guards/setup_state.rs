@@ -2,10 +2,14 @@
 
 use super::look::{Looked, Notices, Stop, Subject};
 use super::{Check, Look, Weight};
+use crate::facts::HALF_GENERALIZED;
 use crate::scope::MachineHive::{Software, System};
 use crate::steps::Evidence;
+use crate::steps::setup_state::{CORRUPT, SYSPREP};
 
 const GROUP: &str = "setup-state";
+/// The check that `--repair` answers.
+pub(super) const HALF_GENERALIZED_CHECK: &str = "half-generalized";
 
 pub(super) static CHECKS: &[Check] = &[
     Check {
@@ -20,14 +24,14 @@ pub(super) static CHECKS: &[Check] = &[
         look: Look::With(half_way),
     },
     Check {
-        id: "half-generalized",
+        id: HALF_GENERALIZED_CHECK,
         title: "Sysprep began to generalize and did not end",
         group: GROUP,
         weight: Weight::Refuse,
         guard: Some("pending-servicing"),
         answers: "table of limits: previous half-run, GeneralizationState 3",
         evidence: Evidence::Confirmed,
-        remedy: "build the image anew, or go back to the state before Sysprep (`--repair` is planned)",
+        remedy: "seal it with `--repair`, which does all of it again, or go back to the state before Sysprep",
         look: Look::With(half_generalized),
     },
     Check {
@@ -98,10 +102,13 @@ fn half_way(subject: &Subject<'_>, out: &mut Notices) -> Looked {
 
 fn half_generalized(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     let key = r"Setup\Status\SysprepStatus";
-    if subject.number(System, key, "GeneralizationState")? == Some(3) {
+    if subject.number(System, key, "GeneralizationState")? == Some(HALF_GENERALIZED) {
         let detail =
             "GeneralizationState is 3: Sysprep began to generalize and did not end, and specialize would not run";
         out.add(format!(r"SYSTEM\{key}"), detail);
+    }
+    if subject.number(Software, SYSPREP, CORRUPT)?.is_some_and(|mark| mark != 0) {
+        out.add(format!(r"SOFTWARE\{SYSPREP}"), format!("{CORRUPT} is set: Sysprep has given this image up"));
     }
     Ok(())
 }

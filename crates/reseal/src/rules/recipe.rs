@@ -43,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) order: u32,
     pub(crate) component: String,
     pub(crate) architecture: String,
+    /// Modes of Sysprep in which the node is left: `vm`.
+    pub(crate) exclude: Vec<String>,
     pub(crate) work: Vec<Work>,
 }
 
@@ -105,7 +107,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Node>> {
         if let Some(tag) = tag {
             match (tag.local_name().as_ref(), &mut node) {
                 (b"sysprepInformation", _) => root = true,
-                (b"imaging", open) => *open = Some(Node::default()),
+                (b"imaging", open) => *open = Some(Node { exclude: modes(tag), ..Node::default() }),
                 (_, Some(node)) => element(tag, node).map_err(|e| bad(format!("at byte {at}: {e}")))?,
                 _ => {}
             }
@@ -128,6 +130,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Node>> {
     }
     nodes.sort_by_key(|node| node.order);
     Ok(nodes)
+}
+
+/// The words of `exclude`; how several are told apart is not documented, so anything between words does.
+fn modes(tag: &BytesStart<'_>) -> Vec<String> {
+    let value = tag.try_get_attribute("exclude").ok().flatten();
+    let value = value.map(|attribute| String::from_utf8_lossy(&attribute.value).into_owned()).unwrap_or_default();
+    value.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 fn element(tag: &BytesStart<'_>, node: &mut Node) -> std::result::Result<(), String> {
@@ -201,6 +210,7 @@ mod tests {
         assert_eq!(nodes[0].work[2], Work::DeleteFolder(r"$(runtime.windows)\a & b".into()));
         assert_eq!(nodes[0].work[3], Work::Unknown("newVerb".into()));
         assert_eq!(nodes[1].work, [Work::Entry("x.dll!Go".into())]);
+        assert_eq!((nodes[0].exclude.len(), nodes[1].exclude.concat()), (0, "vm".to_owned()));
     }
 
     #[test]

@@ -1,16 +1,21 @@
 use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::System;
 use crate::error::{Error, Kind, Result, Within};
+use crate::options::BootTo;
 use crate::scope::Scope;
 use crate::session::{FileSecurity, Session};
 use crate::tree::NewSecurity;
-use crate::unattend;
+use crate::unattend::{self, AnswerFile, Gravity, LintFor, Wanted};
 use reseal_dtyp::{Descriptor, Level};
 
 /// Places the answer file.
-pub(super) struct AnswerFile;
+pub(super) struct PlaceAnswerFile;
 
 const PANTHER: &str = r"Windows\Panther";
+/// Where an answer file lies that setup keeps.
+const CACHED: &str = r"Windows\Panther\unattend.xml";
+/// What setup prefers to it.
+const PREFERRED: [&str; 2] = [r"Windows\Panther\Unattend\Unattend.xml", r"Windows\Panther\Unattend\Autounattend.xml"];
 /// SYSTEM and Administrators only: an answer file may hold passwords.
 const SDDL: &str = "O:BAG:SYD:PAI(A;;FA;;;SY)(A;;FA;;;BA)";
 
@@ -19,7 +24,9 @@ static SPEC: Spec = Spec {
     title: "Place the answer file",
     about: "Writes the answer file of --unattend, with the name of --computer-name in its specialize pass, to \
             Windows\\Panther\\unattend.xml, readable by SYSTEM and Administrators only. What Windows would prefer to it is \
-            removed: Setup\\UnattendFile and the files in Panther\\Unattend. Without either option nothing is done.",
+            removed: Setup\\UnattendFile and the files in Panther\\Unattend. With --audit the file asks for audit mode and \
+            lies in Panther\\Unattend, which is the documented way; what else was cached is removed. The file is checked \
+            first: `reseal unattend FILE` tells what is wrong with it. Without these options nothing is done.",
     phase: "handoff",
     mirrors: &["sysprep.exe /unattend"],
     evidence: Evidence::Confirmed,
@@ -30,56 +37,72 @@ static SPEC: Spec = Spec {
     actions: &[],
 };
 
-impl Step for AnswerFile {
+impl Step for PlaceAnswerFile {
     fn spec(&self) -> &'static Spec {
         &SPEC
     }
 
     fn stage(&self, session: &mut Session<'_>) -> Result<Option<String>> {
-        let name = session.options.computer_name.as_deref().filter(|_| session.options.steps.contains("computer-name"));
-        if session.options.unattend.is_none() && name.is_none() {
+        let (file, architecture) = (session.answer_file()?, session.architecture()?);
+        if let Some(file) = &file {
+            check(session, file, architecture)?;
+        }
+        let audit = session.options.boot_to == BootTo::Audit;
+        // The name goes into specialize, which does not come without generalizing: then the hives alone decide.
+        let name = session.computer_name()?.filter(|_| !session.options.no_generalize);
+        if file.is_none() && name.is_none() && !audit {
             report_others(session)?;
             return Ok(Some("no --unattend and no --computer-name".to_owned()));
         }
-        let architecture = architecture(session.facts.product.architecture.as_deref())?;
-        let content = unattend::compose(session.options.unattend.as_deref(), name, architecture)?;
+        let content = unattend::compose(file.as_ref(), Wanted { computer_name: name.as_deref(), audit, architecture })?;
+        let place = if audit { PREFERRED[0] } else { CACHED };
         let descriptor = Descriptor::from_sddl(SDDL)?.to_bytes()?;
-        make_folder(session)?;
-        session.write_file(&format!(r"{PANTHER}\unattend.xml"), &content, FileSecurity::Descriptor(descriptor))?;
+        make_folders(session, place)?;
+        session.write_file(place, &content, FileSecurity::Descriptor(descriptor))?;
         session.delete_value(System, "Setup", "UnattendFile")?;
-        for preferred in ["Unattend.xml", "Autounattend.xml"] {
-            let path = format!(r"{PANTHER}\Unattend\{preferred}");
-            if let Some(node) = session.tree.resolve(session.tree.root(), &path)? {
-                session.remove_file(&path, node)?;
+        for other in PREFERRED.into_iter().chain([CACHED]).filter(|other| *other != place) {
+            if let Some(node) = session.tree.resolve(session.tree.root(), other)? {
+                session.remove_file(other, node)?;
             }
         }
         report_others(session)?;
-        Ok(None)
+        Ok(audit.then(|| {
+            format!(r"audit mode comes at every start while \{place} is there: remove it before you seal to OOBE from audit mode")
+        }))
     }
 }
 
-/// The word for the answer file's `processorArchitecture`. What the hive says goes into XML: only known words pass.
-fn architecture(stated: Option<&str>) -> Result<&'static str> {
-    let stated = stated.unwrap_or("amd64");
-    let known = ["amd64", "x86", "arm64", "arm"].into_iter().find(|word| *word == stated);
-    known.ok_or_else(|| {
-        Error::new(
-            Kind::Damaged,
-            format!("PROCESSOR_ARCHITECTURE is `{}`, which is no architecture of Windows", stated.escape_debug()),
-        )
-    })
+/// Complaints about the user's file, now that the machine is known.
+fn check(session: &mut Session<'_>, file: &AnswerFile, architecture: &str) -> Result<()> {
+    let machine = LintFor { architecture: Some(architecture), server: Some(session.facts.is_server()) };
+    let complaints = unattend::lint(file, machine);
+    unattend::refuse_errors(&complaints)?;
+    for complaint in complaints.iter().filter(|complaint| complaint.gravity == Gravity::Warning) {
+        let place = format!("answer file, line {}", complaint.line);
+        session.find(Level::Note, "answer-file", &place, complaint.detail.clone());
+    }
+    Ok(())
 }
 
-fn make_folder(session: &mut Session<'_>) -> Result<()> {
-    let root = session.tree.root();
-    if session.tree.resolve(root, PANTHER)?.is_some() {
-        return Ok(());
+/// Makes the folders of a file that are missing; each takes the descriptor of the one above it.
+fn make_folders(session: &mut Session<'_>, file: &str) -> Result<()> {
+    let mut above = session.tree.root();
+    let mut path = String::new();
+    let (folders, _) = file.rsplit_once('\\').unwrap_or_default();
+    for name in folders.split('\\') {
+        path = if path.is_empty() { name.to_owned() } else { format!(r"{path}\{name}") };
+        let units: Vec<u16> = name.encode_utf16().collect();
+        above = match session.tree.lookup(above, &units).within(&path)? {
+            Some(node) => node,
+            None if path == "Windows" => return Err(Error::new(Kind::NotFound, "the folder Windows is missing")),
+            None => {
+                let now = session.inputs.now();
+                let node = session.tree.create_dir(above, name, NewSecurity::SameAs(above), now).within(&path)?;
+                session.record(crate::Target::file(&path), None, Some("folder".to_owned()));
+                node
+            }
+        };
     }
-    let windows = session.tree.resolve(root, "Windows")?;
-    let windows = windows.ok_or_else(|| Error::new(Kind::NotFound, "the folder Windows is missing"))?;
-    let now = session.inputs.now();
-    session.tree.create_dir(windows, "Panther", NewSecurity::SameAs(windows), now).within(PANTHER)?;
-    session.record(crate::Target::file(PANTHER), None, Some("folder".to_owned()));
     Ok(())
 }
 

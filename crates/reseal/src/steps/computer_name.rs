@@ -11,7 +11,7 @@ pub(super) struct ComputerName;
 static SPEC: Spec = Spec {
     id: "computer-name",
     title: "Set the computer name",
-    about: "With --computer-name, sets the name in every control set and in the LSA policy. Specialize picks a random name \
+    about: "With --computer-name, or a name in the answer file's pass offlineServicing, sets the name in every control set and in the LSA policy. Specialize picks a random name \
             unless the answer file gives one, so the step answer-file also puts the name into the specialize pass; the hive \
             edits alone would be lost. Without --computer-name nothing is done: specialize names the machine.",
     phase: "identity",
@@ -34,7 +34,7 @@ impl Step for ComputerName {
     }
 
     fn stage(&self, session: &mut Session<'_>) -> Result<Option<String>> {
-        let Some(name) = session.options.computer_name.clone() else {
+        let Some(name) = session.computer_name()? else {
             return Ok(Some("no --computer-name: specialize names the machine".to_owned()));
         };
         // NetBIOS names are upper case; the DNS host name keeps the user's case.

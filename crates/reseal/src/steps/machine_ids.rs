@@ -62,9 +62,9 @@ impl Step for MachineIds {
 
     fn stage(&self, session: &mut Session<'_>) -> Result<Option<String>> {
         // MachineGuid comes back only in specialize; without it the machine would have none.
-        let specialize_pending = session.options.steps.contains("setup-state") || session.facts.setup.is_sealed();
+        let specialize_comes = session.specialize_comes();
         for (key, names) in SOFTWARE_VALUES {
-            for name in names.iter().filter(|name| specialize_pending || **name != "MachineGuid") {
+            for name in names.iter().filter(|name| specialize_comes || **name != "MachineGuid") {
                 session.delete_value(Software, key, name)?;
             }
         }
@@ -73,7 +73,7 @@ impl Step for MachineIds {
             session.delete_value(System, &format!(r"{set}\Services\LanmanServer\Parameters"), "Guid")?;
         }
         // The seed is drawn once: a second run on a sealed image has nothing to add.
-        if session.facts.setup.is_sealed() {
+        if session.facts.setup.is_generalized() {
             return Ok(None);
         }
         if let Some(value) = session.value(System, RNG, "Seed")? {

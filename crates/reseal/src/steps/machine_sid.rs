@@ -1,4 +1,5 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step, Use, sid_request};
+use crate::Target;
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::{HiveFile, HiveSet};
 use crate::inputs::Stream;
@@ -6,7 +7,6 @@ use crate::options::SidChoice;
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::tree::DescriptorCounts;
-use crate::{MachineHive, Target};
 use rayon::prelude::*;
 use reseal_dtyp::{DomainSid, FileTime, Level};
 use reseal_hive::SidEdits;
@@ -29,11 +29,7 @@ static SPEC: Spec = Spec {
     unproven: "sign-in, Start menu and Store of kept users after the change; the cross-boot machine id of 24H2, 25H2 and Server 2025",
     client: Use::On,
     server: Use::On,
-    writes: &[
-        Scope::SidsInHives,
-        Scope::SidsInVolume,
-        Scope::Key(MachineHive::System, r"Setup\SetupCl\PendingRequest"),
-    ],
+    writes: &[Scope::SidsInHives, Scope::SidsInVolume, sid_request::SCOPE],
     actions: &[],
 };
 
@@ -67,20 +63,24 @@ impl Step for MachineSid {
                 .hint("an image whose accounts are made at first boot needs no new SID: use `--steps default,-machine-sid`"));
         };
         let choice = match session.options.sid {
-            None if session.facts.setup.is_sealed() => {
+            None if session.facts.setup.is_generalized() => {
                 return Ok(Some("already sealed: the SID was drawn then".to_owned()));
             }
             None => SidChoice::Random,
             Some(choice) => choice,
         };
-        if choice == SidChoice::Keep {
-            session.clear_values(MachineHive::System, r"Setup\SetupCl\PendingRequest")?;
-            return Ok(Some(format!("kept: {old}")));
-        }
         let new = match choice {
+            SidChoice::Keep => {
+                sid_request::withdraw(session)?;
+                return Ok(Some(format!("kept: {old}")));
+            }
+            SidChoice::Defer => {
+                sid_request::ask(session)?;
+                return Ok(Some(format!("left to Windows, which is asked to replace {old} at its first start")));
+            }
             SidChoice::Given(sid) if sid == old => return Ok(Some(format!("it is {old} already"))),
             SidChoice::Given(sid) => sid,
-            _ => draw(session, old),
+            SidChoice::Random => draw(session, old),
         };
         // A drawn SID is one of 2^96 and avoids the domains on the volume; one that was given may stand anywhere.
         if matches!(choice, SidChoice::Given(_)) {
@@ -91,7 +91,7 @@ impl Step for MachineSid {
         let users_losing_keys = users_with_keys(session, old)?;
         let (in_hives, descriptors) = hives_and_descriptors(session, &map)?;
         let names = names(session, &map)?;
-        session.clear_values(MachineHive::System, r"Setup\SetupCl\PendingRequest")?;
+        sid_request::withdraw(session)?;
         for user in &users_losing_keys {
             let detail = "saved passwords, certificates with private keys and EFS files of this user become unreadable";
             session.find(Level::Note, "dpapi-keys-lost", user, detail);

@@ -4,13 +4,15 @@ mod answer_file;
 mod cached_logons;
 mod computer_name;
 mod data_rules;
+mod device_settings;
 mod event_logs;
 mod machine_ids;
 mod machine_sid;
 mod mounted_devices;
 mod recipe;
 mod schedule_chkdsk;
-mod setup_state;
+pub(crate) mod setup_state;
+mod sid_request;
 mod tables;
 
 use crate::Action;
@@ -123,7 +125,8 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::traces::PAGING_FILES),
     &Table(&tables::traces::SETUP_LOGS),
     &recipe::Recipe,
-    &answer_file::AnswerFile,
+    &answer_file::PlaceAnswerFile,
+    &device_settings::DeviceSettings,
     &setup_state::SetupState,
     &schedule_chkdsk::ScheduleChkdsk,
 ];

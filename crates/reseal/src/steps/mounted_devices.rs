@@ -36,6 +36,9 @@ impl Step for MountedDevices {
             .into_iter()
             .filter_map(|name| name.to_ascii_uppercase().strip_prefix(r"\DOSDEVICES\").map(str::to_owned))
             .collect();
+        if !session.specialize_comes() {
+            return Ok(Some("kept: specialize, which makes them anew, does not come".to_owned()));
+        }
         if let Some(why) = other_letter(session)? {
             return Ok(Some(format!("kept: {why}")));
         }

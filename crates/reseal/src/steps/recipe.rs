@@ -98,6 +98,9 @@ impl Step for Recipe {
 
 fn carry_out(session: &mut Session<'_>, node: &Node, work: &Work) -> Result<RecipeEntry> {
     let (outcome, by) = match work {
+        _ if session.options.vm_mode && node.exclude.iter().any(|mode| mode.eq_ignore_ascii_case("vm")) => {
+            ("left", "not meant for virtual machines (--mode vm)".to_owned())
+        }
         Work::Entry(name) | Work::Validation(name) => answer(name),
         Work::Unknown(_) => ("unknown", "the verb is not known".to_owned()),
         _ => match work.action() {

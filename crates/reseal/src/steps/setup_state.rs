@@ -1,16 +1,26 @@
 use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::{Software, System};
 use crate::error::{Error, Kind, Result};
-use crate::facts::SEALED_TO_OOBE;
+use crate::facts::{GENERALIZED_TO_OOBE, SPECIALIZED_TO_OOBE};
+use crate::options::BootTo;
+use crate::reference::Reference;
 use crate::scope::Scope;
 use crate::session::{FileSecurity, Session};
 use reseal_dtyp::{FileTime, Level};
 
-/// Sets the image to boot to specialize and OOBE.
+/// Sets the image to boot to specialize and OOBE, or to OOBE alone.
 pub(super) struct SetupState;
 
 const STATE_INI: &str = r"Windows\Setup\State\State.ini";
-const SYSPREP: &str = r"Windows\System32\Sysprep";
+const SYSPREP_FOLDER: &str = r"Windows\System32\Sysprep";
+/// Where Sysprep says that it has given an image up.
+pub(crate) const SYSPREP: &str = r"Microsoft\Windows\CurrentVersion\Setup\Sysprep";
+/// The value that says so.
+pub(crate) const CORRUPT: &str = "SysprepCorrupt";
+/// What the values of `SYSTEM\Setup` are in a sealed image.
+const SETUP_NUMBERS: &[(&str, u32)] =
+    &[("SystemSetupInProgress", 1), ("SetupType", 2), ("OOBEInProgress", 1), ("SetupPhase", 4)];
+const SYSPREP_STATUS: &str = r"Setup\Status\SysprepStatus";
 
 static SPEC: Spec = Spec {
     id: "setup-state",
@@ -18,7 +28,10 @@ static SPEC: Spec = Spec {
     about: "Sets what winlogon and setup read at the next boot: SystemSetupInProgress 1, SetupType 2, CmdLine \
             oobe\\windeploy.exe, OOBEInProgress 1, SetupPhase 4; the progress of child setups and answer file passes 0; \
             ImageState in the registry and State.ini; Sysprep_succeeded.tag. Values that are absent are not invented \
-            and the key Setup is edited, never made anew. SysprepStatus is deleted: its number in a sealed image is not known.",
+            and the key Setup is edited, never made anew. SysprepStatus is deleted: its number in a sealed image is not \
+            known. With --reference all of these are as a sealed image of the same build has them. With --no-generalize \
+            specialize does not come again: its pass and SysprepStatus stay as they are. --audit is this state and an \
+            answer file that asks for audit mode.",
     phase: "handoff",
     mirrors: &["sysprep.exe", "spopk.dll!Sysprep_Generalize_Opk", "setupcl.exe"],
     evidence: Evidence::Inferred,
@@ -27,9 +40,10 @@ static SPEC: Spec = Spec {
     server: Use::On,
     writes: &[
         Scope::Key(System, "Setup"),
+        Scope::Key(System, r"{CCS}\Control\Session Manager"),
         Scope::Key(Software, r"Microsoft\Windows\CurrentVersion\Setup"),
         Scope::File(STATE_INI),
-        Scope::File(SYSPREP),
+        Scope::File(SYSPREP_FOLDER),
     ],
     actions: &[],
 };
@@ -48,47 +62,101 @@ impl Step for SetupState {
                 );
             }
         }
-        session.set_existing_u32(System, "Setup", "SystemSetupInProgress", 1)?;
-        session.set_existing_u32(System, "Setup", "SetupType", 2)?;
-        session.set_existing_text(System, "Setup", "CmdLine", r"oobe\windeploy.exe")?;
-        session.set_existing_u32(System, "Setup", "OOBEInProgress", 1)?;
-        session.set_existing_u32(System, "Setup", "SetupPhase", 4)?;
-        session.set_existing_u32(System, r"Setup\Status", "AuditBoot", 0)?;
-        for key in [r"Setup\Status\ChildCompletion", r"Setup\Status\UnattendPasses"] {
-            for name in session.value_names(System, key)? {
-                session.set_existing_u32(System, key, &name, 0)?;
+        let generalize = !session.options.no_generalize;
+        match &session.options.reference {
+            Some(reference) => take_over(session, reference)?,
+            None => {
+                for (name, number) in SETUP_NUMBERS {
+                    session.set_existing_u32(System, "Setup", name, *number)?;
+                }
+                session.set_existing_text(System, "Setup", "CmdLine", r"oobe\windeploy.exe")?;
+                progress(session)?;
+                if generalize {
+                    session.delete_key(System, SYSPREP_STATUS)?;
+                }
             }
         }
-        session.delete_key(System, r"Setup\Status\SysprepStatus")?;
-        // A request of setupcl besides a SID that was written or kept would be a second writer of one SID.
-        if session.facts.setup.pending_request > 0 && !session.facts.setup.is_sealed() {
-            let detail = format!(
-                "{} values waited for setupcl in an image that was not sealed: removed",
-                session.facts.setup.pending_request
-            );
-            session.find(Level::Note, "pending-request", r"SYSTEM\Setup\SetupCl\PendingRequest", detail);
-        }
-        session.clear_values(System, r"Setup\SetupCl\PendingRequest")?;
-        if !session.facts.setup.is_sealed() {
-            let tag: Vec<u8> =
-                [clone_tag(session.inputs.now()), String::new()].iter().flat_map(|s| crate::session::sz(s)).collect();
+        session.set_existing_u32(System, r"Setup\Status", "AuditBoot", 0)?;
+        if generalize && !session.facts.setup.is_generalized() {
+            let tag = [clone_tag(session.inputs.now()), String::new()];
+            let tag: Vec<u8> = tag.iter().flat_map(|s| crate::session::sz(s)).collect();
             session.set_existing(System, "Setup", "CloneTag", &tag)?;
         }
+        if session.options.repair {
+            session.delete_value(Software, SYSPREP, CORRUPT)?;
+        }
+        let image_state = if generalize { GENERALIZED_TO_OOBE } else { SPECIALIZED_TO_OOBE };
         let state = r"Microsoft\Windows\CurrentVersion\Setup\State";
-        session.set_existing_text(Software, state, "ImageState", SEALED_TO_OOBE)?;
+        session.set_existing_text(Software, state, "ImageState", image_state)?;
         let servicing = r"Microsoft\Windows\CurrentVersion\Setup\ImageServicingData";
-        session.set_existing_text(Software, servicing, "ImageState", SEALED_TO_OOBE)?;
-        state_ini(session)?;
+        session.set_existing_text(Software, servicing, "ImageState", image_state)?;
+        state_ini(session, image_state)?;
         tag_file(session)?;
         Ok(None)
     }
 }
 
+/// Child setups and passes of the answer file that have to come again. Without generalizing, specialize does not.
+fn progress(session: &mut Session<'_>) -> Result<()> {
+    let children = r"Setup\Status\ChildCompletion";
+    for name in session.value_names(System, children)? {
+        session.set_existing_u32(System, children, &name, 0)?;
+    }
+    let passes = r"Setup\Status\UnattendPasses";
+    let audit = session.options.boot_to == BootTo::Audit;
+    for name in session.value_names(System, passes)? {
+        let comes = match name.to_ascii_lowercase().as_str() {
+            "oobesystem" => true,
+            "auditsystem" | "audituser" => audit || !session.options.no_generalize,
+            _ => !session.options.no_generalize,
+        };
+        if comes {
+            session.set_existing_u32(System, passes, &name, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// The values of a sealed image of the same build, byte for byte.
+fn take_over(session: &mut Session<'_>, reference: &Reference) -> Result<()> {
+    reference.must_fit(session.facts)?;
+    // What the reference does not say is as it is without one.
+    let says = |name: &str| reference.keys().iter().any(|k| k.key == "Setup" && k.has(name));
+    let missing = SETUP_NUMBERS.iter().filter(|(name, _)| !says(name));
+    for (name, number) in missing {
+        session.set_existing_u32(System, "Setup", name, *number)?;
+    }
+    for known in reference.keys() {
+        let key = match known.key.strip_prefix(r"{CCS}\") {
+            // One control set is in force in the reference; here all of them get what it says.
+            Some(rest) => session.facts.control_sets.iter().map(|set| format!(r"{set}\{rest}")).collect(),
+            None => vec![known.key.to_owned()],
+        };
+        for key in key {
+            if session.hive(System).map_or(Ok(None), |hive| hive.key(&key))?.is_none() {
+                continue;
+            }
+            for value in &known.values {
+                session.set(System, &key, &value.name_lossy(), value.ty, &value.data)?;
+            }
+            if !known.is_whole {
+                continue;
+            }
+            for name in session.value_names(System, &key)? {
+                if !known.has(&name) {
+                    session.delete_value(System, &key, &name)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// `State.ini` says what the registry says. The quoted value is replaced; encoding and other lines stay.
-fn state_ini(session: &mut Session<'_>) -> Result<()> {
+fn state_ini(session: &mut Session<'_>, image_state: &str) -> Result<()> {
     let Some(node) = session.tree.resolve(session.tree.root(), STATE_INI)? else { return Ok(()) };
     let old = session.tree.read(node)?;
-    match replace_image_state(&old) {
+    match replace_image_state(&old, image_state) {
         Some(new) => session.write_file(STATE_INI, &new, FileSecurity::Sibling),
         None => {
             session.find(Level::Inconsistent, "state-ini", STATE_INI, "no line ImageState=\"…\": left as it is");
@@ -98,7 +166,7 @@ fn state_ini(session: &mut Session<'_>) -> Result<()> {
 }
 
 /// Replaces what stands between the quotes after `ImageState=`, in ASCII or UTF-16LE.
-fn replace_image_state(old: &[u8]) -> Option<Vec<u8>> {
+fn replace_image_state(old: &[u8], image_state: &str) -> Option<Vec<u8>> {
     let wide = old.starts_with(&[0xff, 0xfe]) || old.get(1) == Some(&0);
     let encode = |text: &str| if wide { reseal_dtyp::utf16le(text) } else { text.as_bytes().to_vec() };
     let find = |from: usize, text: &str| {
@@ -109,13 +177,13 @@ fn replace_image_state(old: &[u8]) -> Option<Vec<u8>> {
     };
     let start = find(0, "ImageState=\"")?;
     let end = find(start, "\"")? - encode("\"").len();
-    Some([&old[..start], &encode(SEALED_TO_OOBE), &old[end..]].concat())
+    Some([&old[..start], &encode(image_state), &old[end..]].concat())
 }
 
 /// The marker that deployment tools look for. Windows without a Sysprep folder (Server Core of old) gets none.
 fn tag_file(session: &mut Session<'_>) -> Result<()> {
-    if session.tree.resolve(session.tree.root(), SYSPREP)?.is_some() {
-        session.write_file(&format!(r"{SYSPREP}\Sysprep_succeeded.tag"), &[], FileSecurity::Sibling)?;
+    if session.tree.resolve(session.tree.root(), SYSPREP_FOLDER)?.is_some() {
+        session.write_file(&format!(r"{SYSPREP_FOLDER}\Sysprep_succeeded.tag"), &[], FileSecurity::Sibling)?;
     }
     Ok(())
 }
@@ -145,14 +213,15 @@ mod tests {
     #[test]
     fn state_ini_keeps_encoding_and_lines() {
         let ascii = b"[State]\r\nImageState=\"IMAGE_STATE_COMPLETE\"\r\nOther=1\r\n";
-        let new = replace_image_state(ascii).unwrap();
-        assert_eq!(new, format!("[State]\r\nImageState=\"{SEALED_TO_OOBE}\"\r\nOther=1\r\n").into_bytes());
+        let new = replace_image_state(ascii, GENERALIZED_TO_OOBE).unwrap();
+        assert_eq!(new, format!("[State]\r\nImageState=\"{GENERALIZED_TO_OOBE}\"\r\nOther=1\r\n").into_bytes());
         let wide = [vec![0xff, 0xfe], reseal_dtyp::utf16le("[State]\nImageState=\"X\"\n")].concat();
-        let new = replace_image_state(&wide).unwrap();
+        let new = replace_image_state(&wide, GENERALIZED_TO_OOBE).unwrap();
         assert_eq!(
             new,
-            [vec![0xff, 0xfe], reseal_dtyp::utf16le(&format!("[State]\nImageState=\"{SEALED_TO_OOBE}\"\n"))].concat()
+            [vec![0xff, 0xfe], reseal_dtyp::utf16le(&format!("[State]\nImageState=\"{GENERALIZED_TO_OOBE}\"\n"))]
+                .concat()
         );
-        assert_eq!(replace_image_state(b"[State]\nImageState=x\n"), None);
+        assert_eq!(replace_image_state(b"[State]\nImageState=x\n", GENERALIZED_TO_OOBE), None);
     }
 }
