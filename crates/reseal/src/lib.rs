@@ -29,17 +29,21 @@ mod image;
 mod inputs;
 mod inspect;
 mod invariants;
+mod left_on_purpose;
 mod lsa;
 mod ntfs_tree;
 mod options;
+mod policy_file;
 mod recover;
 mod reg_text;
 mod rules;
 mod sam;
 mod scope;
 mod session;
+mod sqlite_store;
 mod steps;
 mod strays;
+mod task_triggers;
 mod tree;
 mod unattend;
 mod verify;
@@ -60,6 +64,7 @@ pub use inspect::{
     CheckedInstallation, Checklist, HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, check,
     inspect,
 };
+pub use left_on_purpose::reason as left_on_purpose;
 pub use options::{ALLOWABLE_GUARDS, Options, SidChoice, StepSelection};
 pub use recover::{Recovery, RecoveryReport, recover};
 pub use rules::recipe::RecipeEntry;
