@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod oracle;
 pub mod real;
 mod registry;
+mod texts;
 mod windows;
 
 pub use builder::{Container, ImageBuilder, blank_volume};

@@ -1,6 +1,7 @@
 //! SYSTEM, SOFTWARE and user hives of a made-up machine.
 
 use crate::accounts::{ACCOUNTS, key_descriptor};
+use crate::texts;
 use anyhow::Result;
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Sid, utf16le};
 use reseal_hive::{Hive, types};
@@ -103,7 +104,7 @@ pub(crate) fn system(sid: DomainSid, computer: &str, time: FileTime) -> Result<V
     Ok(hive.to_bytes())
 }
 
-pub(crate) fn software(sid: DomainSid, foreign: DomainSid, time: FileTime) -> Result<Vec<u8>> {
+pub(crate) fn software(sid: DomainSid, foreign: DomainSid, computer: &str, time: FileTime) -> Result<Vec<u8>> {
     let mut hive = Hive::new("SOFTWARE", 5, &key_descriptor()?, time)?;
     let nt = r"Microsoft\Windows NT\CurrentVersion";
     fill(
@@ -150,6 +151,7 @@ pub(crate) fn software(sid: DomainSid, foreign: DomainSid, time: FileTime) -> Re
     ] {
         fill(&mut hive, &[(&format!(r"{nt}\ProfileList\{sid}"), "ProfileImagePath", types::EXPAND_SZ, sz(path))])?;
     }
+    texts::task_cache(&mut hive, sid, computer)?;
     // A value of several segments, with the SID across the first seam.
     let mut big = vec![0x5a; 40_000];
     let text = sid.account(1002).to_bytes();

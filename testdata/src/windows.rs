@@ -2,7 +2,7 @@
 
 use crate::accounts::ACCOUNTS;
 use crate::real::PlacedFile;
-use crate::{accounts, registry};
+use crate::{accounts, registry, texts};
 use anyhow::{Context, Result};
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Sid};
 use reseal_ntfs::{FileReference, Security, Volume};
@@ -105,6 +105,9 @@ impl WindowsImage {
             filler.file(&file.path, &file.bytes, None)?;
         }
         self.profiles(&mut filler)?;
+        if self.placed.is_empty() {
+            self.texts(&mut filler)?;
+        }
         filler.file(r"Windows\System32\Sysprep\sysprep.exe", b"MZ not a program", Some(SYSTEM_SDDL))?;
         let state = "[State]\r\nImageState=\"IMAGE_STATE_COMPLETE\"\r\n";
         filler.file(r"Windows\Setup\State\State.ini", state.as_bytes(), None)?;
@@ -127,11 +130,37 @@ impl WindowsImage {
         filler.file(&config("SAM"), &accounts::sam(self.sid, TIME)?, None)?;
         filler.file(&config("SECURITY"), &accounts::security(self.sid, &self.computer, TIME)?, None)?;
         filler.file(&config("SYSTEM"), &registry::system(self.sid, &self.computer, TIME)?, None)?;
-        filler.file(&config("SOFTWARE"), &registry::software(self.sid, FOREIGN, TIME)?, None)?;
+        filler.file(&config("SOFTWARE"), &registry::software(self.sid, FOREIGN, &self.computer, TIME)?, None)?;
         let system: Sid = "S-1-5-18".parse()?;
         filler.file(&config("DEFAULT"), &registry::user(&system, TIME)?, None)?;
         for log in ["SAM.LOG1", "SECURITY.LOG1", "SYSTEM.LOG1", "SOFTWARE.LOG1"] {
             filler.file(&config(log), &vec![0; 65_536], None)?;
+        }
+        Ok(())
+    }
+
+    /// Files of Windows with the machine's SID in them.
+    fn texts(&self, filler: &mut Filler<'_>) -> Result<()> {
+        for task in texts::tasks(self.sid, &self.computer) {
+            filler.file(&format!(r"Windows\System32\Tasks{}", task.path), &task.file, Some(SYSTEM_SDDL))?;
+        }
+        let user = self.sid.account(1001);
+        let policy = texts::registry_pol(self.sid);
+        filler.file(&format!(r"Windows\System32\GroupPolicyUsers\{user}\User\Registry.pol"), &policy, None)?;
+        filler.file(r"Users\ann\ntuser.pol", &policy, None)?;
+        let template = r"Windows\System32\GroupPolicy\Machine\Microsoft\Windows NT\SecEdit\GptTmpl.inf";
+        filler.file(template, &texts::security_template(self.sid), None)?;
+        let (store, log) = texts::state_repository(self.sid, FOREIGN)?;
+        let folder = r"ProgramData\Microsoft\Windows\AppRepository";
+        filler.file(&format!(r"{folder}\StateRepository-Machine.srd"), &store, None)?;
+        filler.file(&format!(r"{folder}\StateRepository-Machine.srd-wal"), &log, None)?;
+        filler.file(&format!(r"{folder}\StateRepository-Machine.srd-shm"), &vec![0; 32_768], None)?;
+        let settings = registry::user(&user, TIME)?;
+        for place in [
+            r"Users\ann\AppData\Local\Packages\App_1\Settings",
+            r"ProgramData\Packages\App_1\S-1-5-21-0\SystemAppData\Helium",
+        ] {
+            filler.file(&format!(r"{place}\settings.dat"), &settings, None)?;
         }
         Ok(())
     }

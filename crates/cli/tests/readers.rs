@@ -30,7 +30,8 @@ fn tool_is_there(tool: &str) -> bool {
 /// What the steps change in the tree: names that hold the SID, logs that go, files that come.
 fn planned(before: BTreeSet<String>, old: &str, new: &str) -> BTreeSet<String> {
     let made = ["/Windows/Panther", "/Windows/Panther/unattend.xml", "/Windows/System32/Sysprep/Sysprep_succeeded.tag"];
-    let kept = before.into_iter().map(|path| path.replace(old, new)).filter(|path| !path.ends_with(".evtx"));
+    let goes = |path: &String| [".evtx", ".srd-wal", ".srd-shm"].iter().any(|end| path.ends_with(end));
+    let kept = before.into_iter().map(|path| path.replace(old, new)).filter(|path| !goes(path));
     kept.chain(made.map(str::to_owned)).collect()
 }
 

@@ -4,8 +4,9 @@ use crate::error::{Kind, Result, Within};
 use crate::scope::MachineHive;
 use crate::tree::{NodeId, Tree, TreeEntry};
 use rayon::prelude::*;
-use reseal_dtyp::{FileTime, Finding, Level};
+use reseal_dtyp::{DomainSid, FileTime, Finding, Level};
 use reseal_hive::{Hive, LoadState, Recover};
+use reseal_sid::SidMap;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,8 @@ pub(crate) struct HiveFile {
     pub(crate) path: String,
     pub(crate) node: NodeId,
     pub(crate) machine: Option<MachineHive>,
+    /// Of an app: Windows works without it.
+    is_app: bool,
     pub(crate) hive: Hive,
     logs: Vec<(NodeId, Vec<u8>)>,
     /// A step changed it: it is written back and its logs are emptied.
@@ -34,6 +37,11 @@ impl HiveFile {
     /// The logs' bytes, for a search.
     pub(crate) fn log_bytes(&self) -> impl Iterator<Item = &[u8]> {
         self.logs.iter().map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Whether it may stay as it is: Windows works without it, and neither it nor its logs hold one of the SIDs.
+    pub(crate) fn may_be_left(&self, map: &SidMap) -> bool {
+        self.is_app && !map.is_in(&self.hive.to_bytes()) && !self.log_bytes().any(|log| map.is_in(log))
     }
 
     /// Whether its content is the primary's with the logs' pages over it.
@@ -96,6 +104,8 @@ struct Candidate {
     folder: NodeId,
     name: Vec<u16>,
     machine: Option<MachineHive>,
+    /// Of an app: Windows works without it.
+    is_app: bool,
 }
 
 impl HiveSet {
@@ -120,7 +130,24 @@ impl HiveSet {
             }
         }
         set.files.sort_by_key(|file| file.node);
+        set.leave_dirty_apps();
         Ok(set)
+    }
+
+    /// A dirty hive of an app refuses nothing, as long as nothing in it has to change.
+    fn leave_dirty_apps(&mut self) {
+        let machine = self.machine(MachineHive::Sam).and_then(|file| crate::sam::machine_sid(&file.hive).ok());
+        // A map needs a target; only its search for the "old" side is used.
+        let search = machine.and_then(|sid| SidMap::new([(sid, DomainSid(sid.0.map(|n| !n)))]).ok());
+        let Some(search) = search else { return };
+        let HiveSet { files, dirty, findings } = self;
+        dirty.retain(|hive| {
+            let may = |file: &HiveFile| file.path == hive.path && file.may_be_left(&search);
+            let Some(at) = files.iter().position(may) else { return true };
+            files.remove(at);
+            findings.push(left(&hive.path, &hive.why));
+            false
+        });
     }
 
     pub(crate) fn machine(&self, which: MachineHive) -> Option<&HiveFile> {
@@ -190,6 +217,12 @@ impl HiveSet {
         let found = edited.par_iter().map(|file| file.self_check(tree)).collect::<Result<Vec<_>>>()?;
         Ok(found.into_iter().flatten().collect())
     }
+}
+
+/// A hive of an app that stays as it is.
+pub(crate) fn left(path: &str, why: &str) -> Finding {
+    let detail = format!("left as it is, the old SID does not stand in it: {why}");
+    Finding::new(Level::Note, "hive-left", path, detail)
 }
 
 /// How often each rule is broken.
@@ -308,7 +341,7 @@ impl<'t> Place<'t> {
                 continue;
             }
             let (path, node) = (format!(r"{}\{name}", self.path), entry.node);
-            out.push(Candidate { path, node, folder: self.node, name: entry.name, machine: None });
+            out.push(Candidate { path, node, folder: self.node, name: entry.name, machine: None, is_app: false });
         }
         Ok(())
     }
@@ -324,22 +357,35 @@ fn find_candidates(tree: &dyn Tree, root: NodeId, prefix: &str, is_main: bool, o
         if let Some(programs) = windows.below(r"AppCompat\Programs")? {
             programs.candidates(|name| name.ends_with(".hve"), out)?;
         }
-        for service in ["LocalService", "NetworkService"] {
-            if let Some(home) = windows.below(&format!(r"ServiceProfiles\{service}"))? {
-                profile_hives(&home, out)?;
+        if let Some(store) = windows.below(r"System32\SMI\Store\Machine")? {
+            store.candidates(|name| name == "schema.dat", out)?;
+        }
+        profiles(&windows, "ServiceProfiles", out)?;
+    }
+    // Apps of all users: one folder for each package, in it one for each user.
+    if let Some(packages) = root.below(r"ProgramData\Packages")? {
+        for package in packages.folders()? {
+            for user in package.folders()? {
+                app_hives(&user, out)?;
             }
         }
     }
-    let Some(users) = root.below("Users")? else { return Ok(()) };
-    for home in users.folders()? {
-        profile_hives(&home, out)?;
-        let Some(packages) = home.below(r"AppData\Local\Packages")? else { continue };
-        for package in packages.folders()? {
-            for settings in ["Settings", r"SystemAppData\Helium"] {
-                if let Some(folder) = package.below(settings)? {
-                    folder.candidates(|name| name.ends_with(".dat"), out)?;
-                }
-            }
+    profiles(&root, "Users", out)
+}
+
+/// The hives of every profile in a folder.
+fn profiles(above: &Place<'_>, folder: &str, out: &mut Vec<Candidate>) -> Result<()> {
+    let homes = above.below(folder)?.map(|homes| homes.folders()).transpose()?;
+    homes.into_iter().flatten().try_for_each(|home| profile_hives(&home, out))
+}
+
+/// What an app keeps for a user.
+fn app_hives(package: &Place<'_>, out: &mut Vec<Candidate>) -> Result<()> {
+    for settings in ["Settings", r"SystemAppData\Helium"] {
+        if let Some(folder) = package.below(settings)? {
+            let first = out.len();
+            folder.candidates(|name| name.ends_with(".dat"), out)?;
+            out[first..].iter_mut().for_each(|candidate| candidate.is_app = true);
         }
     }
     Ok(())
@@ -364,18 +410,19 @@ fn machine_hives(config: &Place<'_>, is_main: bool, out: &mut Vec<Candidate>) ->
     }
 }
 
-/// The two hives of a profile.
+/// The two hives of a profile, and those of its apps.
 fn profile_hives(home: &Place<'_>, out: &mut Vec<Candidate>) -> Result<()> {
     home.candidates(|name| matches!(name, "ntuser.dat" | "ntuser.man"), out)?;
-    match home.below(r"AppData\Local\Microsoft\Windows")? {
-        Some(classes) => classes.candidates(|name| name == "usrclass.dat", out),
-        None => Ok(()),
+    if let Some(classes) = home.below(r"AppData\Local\Microsoft\Windows")? {
+        classes.candidates(|name| name == "usrclass.dat", out)?;
     }
+    let packages = home.below(r"AppData\Local\Packages")?.map(|packages| packages.folders()).transpose()?;
+    packages.into_iter().flatten().try_for_each(|package| app_hives(&package, out))
 }
 
 /// `None` when the file is no hive.
 fn load(tree: &dyn Tree, candidate: Candidate) -> Result<Option<(HiveFile, Option<String>)>> {
-    let Candidate { path, node, folder, name, machine } = candidate;
+    let Candidate { path, node, folder, name, machine, is_app } = candidate;
     let mut magic = [0; 4];
     tree.read_at(node, 0, &mut magic).within(&path)?;
     if &magic != b"regf" {
@@ -394,13 +441,13 @@ fn load(tree: &dyn Tree, candidate: Candidate) -> Result<Option<(HiveFile, Optio
         LoadState::Unrecovered { why } => Some(why.clone()),
         _ => None,
     };
-    Ok(Some((HiveFile { path, node, machine, hive, logs, edited: false }, dirty)))
+    Ok(Some((HiveFile { path, node, machine, is_app, hive, logs, edited: false }, dirty)))
 }
 
 impl HiveFile {
     /// Marks the hive for writing when its logs or its replayed pages still hold one of the SIDs; tells whether it was not
     /// to be written before.
-    pub(crate) fn touch_for_logs(&mut self, map: &reseal_sid::SidMap) -> bool {
+    pub(crate) fn touch_for_logs(&mut self, map: &SidMap) -> bool {
         let newly =
             !self.edited && self.has_log_data() && (self.is_replayed() || self.log_bytes().any(|log| map.is_in(log)));
         self.edited |= newly;

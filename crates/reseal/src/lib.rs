@@ -29,9 +29,11 @@ mod image;
 mod inputs;
 mod inspect;
 mod invariants;
+mod left_on_purpose;
 mod lsa;
 mod ntfs_tree;
 mod options;
+mod policy_file;
 mod recover;
 mod reference;
 mod reg_text;
@@ -40,8 +42,10 @@ mod sam;
 mod scope;
 mod sealed_state;
 mod session;
+mod sqlite_store;
 mod steps;
 mod strays;
+mod task_triggers;
 mod tree;
 mod unattend;
 mod verify;
@@ -62,6 +66,7 @@ pub use inspect::{
     CheckedInstallation, Checklist, HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, check,
     inspect,
 };
+pub use left_on_purpose::reason as left_on_purpose;
 pub use options::{ALLOWABLE_GUARDS, BootTo, Options, SidChoice, StepSelection};
 pub use recover::{Recovery, RecoveryReport, recover};
 pub use reference::Reference;

@@ -42,6 +42,8 @@ pub enum Scope {
     SidsInHives,
     /// SIDs in every security descriptor and file name.
     SidsInVolume,
+    /// SIDs in files that Windows reads as text, and in databases.
+    SidsInFiles,
     /// A file, or a folder and what is below it, from the Windows volume's root.
     File(&'static str),
     /// What the rules of the step name, and nothing else.
@@ -76,6 +78,7 @@ impl std::fmt::Display for Scope {
             Scope::Key(hive, path) => write!(f, "{}\\{path}", hive.file_name()),
             Scope::SidsInHives => f.write_str("machine SIDs in every hive"),
             Scope::SidsInVolume => f.write_str("machine SIDs in every security descriptor and file name"),
+            Scope::SidsInFiles => f.write_str("machine SIDs in tasks, policy files and Store databases"),
             Scope::File(path) => write!(f, "\\{path}"),
             Scope::Rules => f.write_str("what its rules name"),
         }

@@ -63,6 +63,17 @@ impl Session<'_> {
         read().within(&file.path)
     }
 
+    /// Names of the subkeys of a key; empty when it is absent.
+    pub(crate) fn subkey_names(&self, which: impl Which, key: &str) -> Result<Vec<String>> {
+        let Some(file) = which.find(self.hives).map(|at| self.hives.at(at)) else { return Ok(Vec::new()) };
+        let read = || -> reseal_dtyp::Result<Vec<String>> {
+            let Some(id) = file.hive.key(key)? else { return Ok(Vec::new()) };
+            let names = file.hive.subkeys(id)?.into_iter().map(|child| file.hive.name(child));
+            names.map(|name| name.map(|units| reseal_dtyp::utf16_lossy(&units))).collect()
+        };
+        read().within(&file.path)
+    }
+
     /// Sets a value of an existing key.
     pub(crate) fn set(&mut self, which: impl Which, key: &str, name: &str, ty: u32, data: &[u8]) -> Result<()> {
         let before = self.value(which, key, name)?;
@@ -285,6 +296,22 @@ impl Session<'_> {
         };
         self.record(Target::file(path), before, Some(show_file(data)));
         Ok(())
+    }
+
+    /// Replaces the content of a file, wherever it lies, of which only SIDs differ. `false`, with nothing changed, when the volume
+    /// stores it in a way that cannot be written.
+    pub(crate) fn replace_sids(&mut self, path: &str, node: NodeId, old: &[u8], new: &[u8]) -> Result<bool> {
+        self.allow(Scope::SidsInFiles)?;
+        match self.tree.replace(node, new, self.inputs.now()) {
+            Ok(()) => {}
+            Err(e) if e.kind() == reseal_dtyp::Kind::Unsupported => {
+                self.find(Level::Inconsistent, "file-left", path, format!("it holds the old SID, and {e}"));
+                return Ok(false);
+            }
+            Err(e) => return Err(e).within(path),
+        }
+        self.record(Target::file(path), Some(show_file(old)), Some(show_file(new)));
+        Ok(true)
     }
 
     /// A file of the folder whose descriptor a new one takes over; the folder itself when it holds no file.

@@ -271,7 +271,7 @@ mod tests {
             let (volume, partition) = (first.image.volume(&first.partition).unwrap(), first.partition.clone());
             let owners = volume.owners().unwrap();
             let foreign = |file: &reseal_ntfs::FileReference| {
-                file.record() >= 24 && volume.path_of(*file).is_ok_and(|path| path.starts_with("/Program"))
+                file.record() >= 24 && volume.path_of(*file).is_ok_and(|path| path.starts_with("/Program Files"))
             };
             let data = |o: &ByteOwner| matches!(o, ByteOwner::File { file, kind: 0x80, .. } if foreign(file));
             let record = |o: &ByteOwner| matches!(o, ByteOwner::Record(n) if volume.reference_of(*n).is_ok_and(|file| foreign(&file)));

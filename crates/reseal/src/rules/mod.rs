@@ -6,7 +6,7 @@
 
 mod data;
 mod files;
-mod place;
+pub(crate) mod place;
 pub(crate) mod recipe;
 mod registry;
 

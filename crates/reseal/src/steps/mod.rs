@@ -12,7 +12,6 @@ mod mounted_devices;
 mod recipe;
 mod schedule_chkdsk;
 pub(crate) mod setup_state;
-mod sid_request;
 mod tables;
 
 use crate::Action;

@@ -1,5 +1,10 @@
-use super::{Evidence, Spec, Step, Use, sid_request};
-use crate::Target;
+//! The machine SID, everywhere.
+
+mod files;
+mod request;
+mod task_cache;
+
+use super::{Evidence, Spec, Step, Use};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::{HiveFile, HiveSet};
 use crate::inputs::Stream;
@@ -7,6 +12,7 @@ use crate::options::SidChoice;
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::tree::DescriptorCounts;
+use crate::{MachineHive, Target};
 use rayon::prelude::*;
 use reseal_dtyp::{DomainSid, FileTime, Level};
 use reseal_hive::SidEdits;
@@ -20,16 +26,26 @@ static SPEC: Spec = Spec {
     id: "machine-sid",
     title: "Replace the machine SID",
     about: "Replaces the SID in SAM\\Domains\\Account\\V with a new one wherever it stands: values, value names, key names and \
-            descriptors of every hive, every security descriptor of the volume, names of files and folders, Windows.old. \
+            descriptors of every hive, every security descriptor of the volume, names of files and folders, Windows.old; \
+            tasks with their checksums in TaskCache, group policy files, the Store's databases (SQLite). \
             Foreign S-1-5-21 SIDs stay. Cost follows the number of unique descriptors, not of files. Every copy of the \
             sealed image starts with the one new SID.",
     phase: "identity",
     mirrors: &["setupcl.exe", "spopk.dll!Sysprep_Generalize_Opk"],
     evidence: Evidence::Confirmed,
-    unproven: "sign-in, Start menu and Store of kept users after the change; the cross-boot machine id of 24H2, 25H2 and Server 2025",
+    unproven: "sign-in, Start menu and Store of kept users after the change; the cross-boot machine id of 24H2, 25H2 and Server \
+               2025; which bytes of a task's file its checksums are of; StateRepository after its rows were edited",
     client: Use::On,
     server: Use::On,
-    writes: &[Scope::SidsInHives, Scope::SidsInVolume, sid_request::SCOPE],
+    writes: &[
+        Scope::SidsInHives,
+        Scope::SidsInVolume,
+        Scope::SidsInFiles,
+        Scope::Key(MachineHive::Software, task_cache::TASKS_KEY),
+        // The logs of its databases go when they are in them.
+        Scope::File(r"ProgramData\Microsoft\Windows\AppRepository"),
+        request::SCOPE,
+    ],
     actions: &[],
 };
 
@@ -48,6 +64,8 @@ pub struct SidOutcome {
     pub descriptors: [usize; 2],
     /// Names of files and folders that changed.
     pub names: usize,
+    /// SIDs replaced in the content of files, and in how many files.
+    pub in_files: [usize; 2],
     /// Users whose DPAPI keys (saved passwords, certificates, EFS) become unreadable.
     pub users_losing_keys: Vec<String>,
 }
@@ -71,11 +89,11 @@ impl Step for MachineSid {
         };
         let new = match choice {
             SidChoice::Keep => {
-                sid_request::withdraw(session)?;
+                request::withdraw(session)?;
                 return Ok(Some(format!("kept: {old}")));
             }
             SidChoice::Defer => {
-                sid_request::ask(session)?;
+                request::ask(session)?;
                 return Ok(Some(format!("left to Windows, which is asked to replace {old} at its first start")));
             }
             SidChoice::Given(sid) if sid == old => return Ok(Some(format!("it is {old} already"))),
@@ -89,16 +107,26 @@ impl Step for MachineSid {
         let map = SidMap::new([(old, new)])?;
         // Looked up before the folders are renamed.
         let users_losing_keys = users_with_keys(session, old)?;
+        let edited = files::rewrite(session, &map)?;
+        let checksums = task_cache::recompute(session, &edited.tasks)?;
         let (in_hives, descriptors) = hives_and_descriptors(session, &map)?;
+        task_cache::write(session, checksums)?;
         let names = names(session, &map)?;
-        sid_request::withdraw(session)?;
+        request::withdraw(session)?;
         for user in &users_losing_keys {
             let detail = "saved passwords, certificates with private keys and EFS files of this user become unreadable";
             session.find(Level::Note, "dpapi-keys-lost", user, detail);
         }
-        let (old, new) = (old.to_string(), new.to_string());
-        *session.sid =
-            Some(SidOutcome { old, new, shared_by_copies: true, in_hives, descriptors, names, users_losing_keys });
+        *session.sid = Some(SidOutcome {
+            old: old.to_string(),
+            new: new.to_string(),
+            shared_by_copies: true,
+            in_hives,
+            descriptors,
+            names,
+            in_files: [edited.sids, edited.files],
+            users_losing_keys,
+        });
         Ok(None)
     }
 }
@@ -155,21 +183,35 @@ fn hives_and_descriptors(session: &mut Session<'_>, map: &SidMap) -> Result<([us
     Ok((record_hives(session, edits?), record_descriptors(session, counts?)))
 }
 
+/// Path, what was replaced, whether only its logs have to go. In place of the second, why a hive is left.
+type HiveEdits = (String, std::result::Result<SidEdits, String>, bool);
+
 /// What was done in each hive.
-fn rewrite_hives(hives: &mut HiveSet, map: &SidMap, now: FileTime) -> Result<Vec<(String, SidEdits, bool)>> {
+fn rewrite_hives(hives: &mut HiveSet, map: &SidMap, now: FileTime) -> Result<Vec<HiveEdits>> {
     let one = |file: &mut HiveFile| {
         file.hive.set_clock(Some(now));
-        let edits = file.hive.rewrite_sids(map).within(&file.path)?;
+        let edits = match file.hive.rewrite_sids(map) {
+            Ok(edits) => edits,
+            Err(e) if file.may_be_left(map) => return Ok((file.path.clone(), Err(e.to_string()), false)),
+            Err(e) => return Err(e).within(&file.path),
+        };
         file.edited |= edits.any();
         let logs_only = file.touch_for_logs(map);
-        Ok((file.path.clone(), edits, logs_only))
+        Ok((file.path.clone(), Ok(edits), logs_only))
     };
     hives.files.par_iter_mut().map(one).collect()
 }
 
-fn record_hives(session: &mut Session<'_>, edits: Vec<(String, SidEdits, bool)>) -> [usize; 3] {
+fn record_hives(session: &mut Session<'_>, edits: Vec<HiveEdits>) -> [usize; 3] {
     let mut totals = [0; 3];
     for (path, edits, logs_only) in edits {
+        let edits = match edits {
+            Ok(edits) => edits,
+            Err(why) => {
+                session.findings.push(crate::hives::left(&path, &why));
+                continue;
+            }
+        };
         if logs_only {
             let after = "logs emptied: they held it, or would bring it back".to_owned();
             session.record(Target::HiveSids { hive: path.clone() }, None, Some(after));
