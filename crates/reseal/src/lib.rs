@@ -29,6 +29,7 @@ mod image;
 mod inputs;
 mod inspect;
 mod invariants;
+mod left_on_purpose;
 mod lsa;
 mod ntfs_tree;
 mod options;
@@ -37,6 +38,7 @@ mod reg_text;
 mod rules;
 mod sam;
 mod scope;
+mod scrub;
 mod session;
 mod steps;
 mod strays;
@@ -68,7 +70,7 @@ pub use sam::User;
 pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, Use, catalogue};
 pub use tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
-pub use verify::{Trace, Verification, verify};
+pub use verify::{TRACE_FORMS, Trace, Verification, verify};
 
 pub use reseal_dtyp::{DomainSid, FileTime};
 

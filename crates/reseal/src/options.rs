@@ -106,6 +106,8 @@ pub struct Options {
     pub rules: Vec<crate::rules::RuleFile>,
     /// Have Windows check the volume at its next start.
     pub schedule_chkdsk: bool,
+    /// Wipe what belongs to nothing.
+    pub scrub: bool,
     /// Guards that the user allows.
     pub allow: Vec<String>,
     /// Notes count, too.
@@ -130,6 +132,11 @@ pub const ALLOWABLE_GUARDS: &[&str] = &[
 ];
 
 impl Options {
+    /// Whether a step runs; one that an option of its own asks for does whatever was selected.
+    pub(crate) fn runs(&self, spec: &Spec, is_server: bool) -> bool {
+        self.steps.runs(spec, is_server) || self.scrub && spec.id == crate::steps::SCRUB
+    }
+
     /// Checks what can be checked without an image. `Usage` for an unknown guard or an illegal computer name.
     pub fn check(&self) -> Result<()> {
         for id in &self.allow {
