@@ -44,13 +44,18 @@ pub(crate) fn recover(args: &Recover) -> Result<Exit> {
 }
 
 pub(crate) fn verify(args: &Verify) -> Result<Exit> {
-    let verification = reseal::verify(&Image::open(&args.image)?, &args.no_trace_of)?;
+    let verification = reseal::verify(&Image::open(&args.image)?, &needles(&args.no_trace_of)?)?;
     if args.json {
         render::json(&verification)?;
     } else {
         let mut text = render::findings(&verification.findings);
         for trace in &verification.traces {
-            text += &format!("  trace: {} ({}) {} times in {}\n", trace.of, trace.form, trace.count, trace.region);
+            let within = trace.within.as_deref().map(|within| format!(", {within}")).unwrap_or_default();
+            let why = trace.on_purpose.map(|why| format!(" [left on purpose: {why}]")).unwrap_or_default();
+            text += &format!(
+                "  trace: {} ({}) {} times in {}{within}, first at {:#x}{why}\n",
+                trace.of, trace.form, trace.count, trace.region, trace.offset
+            );
         }
         text += &format!(
             "{}: {} bytes searched, {} findings, {} traces, state {}\n",
@@ -85,6 +90,22 @@ pub(crate) fn unattend(args: &Unattend) -> Result<Exit> {
         render::out(&format!("{lines}{name}: {grave} errors and warnings\n"));
     }
     Ok(if grave > 0 { Exit::Found } else { Exit::Done })
+}
+
+/// Needles as they were given, and those in files that were named with an `@`: one a line, empty lines do not count.
+fn needles(given: &[String]) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for needle in given {
+        match needle.strip_prefix('@') {
+            None => out.push(needle.clone()),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+                let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_end);
+                out.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
+            }
+        }
+    }
+    Ok(out)
 }
 
 pub(crate) fn steps(args: &Steps) -> Result<Exit> {

@@ -212,7 +212,8 @@ fn verify_names_where_the_old_sid_stands() {
     let gold = bench.synthetic();
     let run = reseal(["verify", &gold, "--no-trace-of", &old_sid(), "--json"]).exits(4);
     let traces = run.json()["traces"].as_array().unwrap().clone();
-    let regions: Vec<String> = traces.iter().map(|t| t["region"].as_str().unwrap().replace('/', r"\")).collect();
+    let regions: Vec<String> =
+        traces.iter().map(|t| format!("{} {}", t["region"].as_str().unwrap(), t["within"])).collect();
     for part in [
         r"config\SAM",
         r"config\SECURITY",

@@ -172,11 +172,26 @@ fn write_changes(overlay: &Overlay, out: &File) -> Result<u64> {
         for range in changed_pages(offset, now, before, overlay.host().len()) {
             let at = offset + range.start as u64;
             written += range.len() as u64;
+            if now[range.clone()].iter().all(|b| *b == 0) && punch(out, at, range.len() as u64) {
+                continue;
+            }
             write_all_at(out, at, &now[range]).map_err(|e| Error::io(format!("cannot write at {at:#x}"), e))?;
         }
         Ok(())
     })?;
     Ok(written)
+}
+
+/// Makes zeros a hole; whether the file system can.
+#[cfg(target_os = "linux")]
+fn punch(out: &File, offset: u64, len: u64) -> bool {
+    use rustix::fs::{FallocateFlags, fallocate};
+    fallocate(out, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn punch(_out: &File, _offset: u64, _len: u64) -> bool {
+    false
 }
 
 /// The pages of a run, by offset in it, that differ from the host file of `host_len` bytes; those that lie together as one.

@@ -41,6 +41,7 @@ mod edit_value;
 #[cfg(test)]
 mod fixture;
 mod hive;
+mod idle;
 mod image;
 mod key;
 mod list;

@@ -125,7 +125,7 @@ impl Hive {
     }
 }
 
-fn live_region(role: Role) -> Region {
+pub(crate) fn live_region(role: Role) -> Region {
     match role {
         Role::KeyName => Region::KeyName,
         Role::ClassName => Region::ClassName,

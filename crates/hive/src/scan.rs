@@ -47,7 +47,7 @@ impl HitMap {
         self.bits.get(at as usize / 512).is_some_and(|bits| bits >> (at / 8 % 64) & 1 == 1)
     }
 
-    fn cell(&mut self, at: u32, allocated: bool) -> &mut HitCell {
+    pub(crate) fn cell(&mut self, at: u32, allocated: bool) -> &mut HitCell {
         let index = at as usize / 512;
         if index >= self.bits.len() {
             self.bits.resize(index + 1, 0);
@@ -131,7 +131,7 @@ impl Image {
     }
 
     /// Enters a hit inside the hbins; `cursor` is the cell where the last one was found.
-    fn assign(&self, hit: Range<usize>, cursor: &mut u32, out: &mut HitMap, strict: bool) -> Result<()> {
+    pub(crate) fn assign(&self, hit: Range<usize>, cursor: &mut u32, out: &mut HitMap, strict: bool) -> Result<()> {
         let target = (hit.start - LEN) as u32;
         let (bin, end) = (self.bin_start(target), self.bin_end(target));
         let first = bin + BIN_HEADER as u32;

@@ -1,4 +1,5 @@
-//! The state of `$LogFile`, from its two restart pages. The log is never replayed and never written.
+//! The state of `$LogFile`, from its two restart pages. The log is never replayed; a scrub alone
+//! writes it, as a whole.
 
 use std::fmt;
 

@@ -12,8 +12,8 @@ use crate::volume::Volume;
 use rayon::prelude::*;
 use reseal_dtyp::Result;
 
-/// Bytes read at once, a multiple of every record, block and cluster size.
-const CHUNK: u64 = 4 << 20;
+/// Bytes read at once, a multiple of every record and block size: what stays in the cache of a core while it is searched.
+const CHUNK: u64 = 1 << 20;
 /// Records and index blocks start at multiples of this.
 const BLOCK_STEP: usize = 512;
 
@@ -54,15 +54,28 @@ pub enum ByteOwner {
     Free,
 }
 
-/// Runs of all files, for finding the owner of a byte.
+/// Runs of all files, for finding the owner of a byte; about 40 bytes for each run.
 #[derive(Debug)]
 pub struct Owners {
-    /// First cluster, cluster behind the last, index into `attributes`; ascending.
-    runs: Vec<(u64, u64, u32)>,
+    /// Ascending, by place.
+    runs: Vec<OwnedRun>,
     attributes: Vec<(FileReference, u32, Vec<u16>)>,
     cluster_size: u64,
     mft: Vec<(u64, u64, u64)>,
     record_size: u64,
+    /// Clusters that `$Bitmap` shows as taken.
+    taken: Vec<u64>,
+}
+
+/// A run with its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct OwnedRun {
+    from: u64,
+    to: u64,
+    /// Index into the attributes.
+    attribute: u32,
+    /// Virtual cluster at which it starts.
+    vcn: u64,
 }
 
 /// A stream that the first pass does not see in one piece.
@@ -77,16 +90,16 @@ impl Volume {
         let total = self.store.len();
         let medium: u64 = (0..total.div_ceil(CHUNK))
             .into_par_iter()
-            .map(|index| {
+            .map_init(Vec::new, |bytes: &mut Vec<u8>, index| {
                 let offset = index * CHUNK;
                 let len = (CHUNK + overlap as u64).min(total - offset);
                 if self.store.is_hole(offset, len) {
                     return Ok(0);
                 }
-                let mut bytes = vec![0; len as usize];
-                self.store.read(offset, &mut bytes)?;
-                unprotect_blocks(&mut bytes, self.block_sizes());
-                visit(&SweepPlace::Medium { offset }, &bytes);
+                bytes.resize(len as usize, 0);
+                self.store.read(offset, bytes)?;
+                unprotect_blocks(bytes, self.block_sizes());
+                visit(&SweepPlace::Medium { offset }, bytes);
                 Ok(len)
             })
             .sum::<Result<u64>>()?;
@@ -158,22 +171,21 @@ impl Volume {
         Ok(all)
     }
 
-    /// Gathers what is needed to name the owner of a byte: one scan, about 24 bytes per run.
+    /// Gathers what is needed to name the owner of a byte: one scan.
     pub fn owners(&self) -> Result<Owners> {
         let clusters = self.geometry.clusters;
-        type Part = (Vec<(u64, u64, u32)>, Vec<(FileReference, u32, Vec<u16>)>);
+        type Part = (Vec<OwnedRun>, Vec<(FileReference, u32, Vec<u16>)>);
         let parts = self.scan(Part::default, |(runs, attributes): &mut Part, scanned| {
             let Scanned::Record(record) = scanned else { return };
             for attribute in record.attributes().map_while(Result::ok) {
                 let Form::NonResident(extent) = attribute.form else { continue };
                 let index = attributes.len() as u32;
                 attributes.push((record.owner(), attribute.kind, attribute.name_units()));
-                runs.extend(
-                    extent
-                        .runs(clusters, 0)
-                        .map_while(Result::ok)
-                        .filter_map(|run| Some((run.lcn?, run.lcn? + run.len, index))),
-                );
+                let placed = extent.runs(clusters, 0).map_while(Result::ok).filter_map(|run| {
+                    let from = run.lcn?;
+                    Some(OwnedRun { from, to: from + run.len, attribute: index, vcn: run.vcn })
+                });
+                runs.extend(placed);
             }
         })?;
         let mut owners = Owners {
@@ -182,10 +194,11 @@ impl Volume {
             cluster_size: u64::from(self.geometry.cluster_size),
             mft: Vec::new(),
             record_size: u64::from(self.geometry.record_size),
+            taken: self.cluster_bitmap()?,
         };
         for (runs, attributes) in parts {
             let base = owners.attributes.len() as u32;
-            owners.runs.extend(runs.into_iter().map(|(from, to, index)| (from, to, base + index)));
+            owners.runs.extend(runs.into_iter().map(|run| OwnedRun { attribute: base + run.attribute, ..run }));
             owners.attributes.extend(attributes);
         }
         owners.runs.sort_unstable();
@@ -208,14 +221,47 @@ impl Owners {
             let within = (vcn + lcn - from) * self.cluster_size + offset % self.cluster_size;
             return ByteOwner::Record(within / self.record_size);
         }
-        let before = self.runs.partition_point(|(from, _, _)| *from <= lcn);
-        match before.checked_sub(1).map(|i| self.runs[i]) {
-            Some((_, to, index)) if lcn < to => {
-                let (file, kind, name) = self.attributes[index as usize].clone();
+        match self.run_at(lcn) {
+            Some(run) => {
+                let (file, kind, name) = self.attributes[run.attribute as usize].clone();
                 ByteOwner::File { file, kind, name }
             }
-            _ => ByteOwner::Free,
+            None => ByteOwner::Free,
         }
+    }
+
+    fn run_at(&self, lcn: u64) -> Option<&OwnedRun> {
+        let before = self.runs.partition_point(|run| run.from <= lcn);
+        self.runs[..before].last().filter(|run| lcn < run.to)
+    }
+
+    /// Offset within its file record of a byte that belongs to one.
+    pub(crate) fn offset_in_record(&self, offset: u64) -> Option<u64> {
+        let lcn = offset / self.cluster_size;
+        let (from, _, vcn) = self.mft.iter().find(|(from, to, _)| (*from..*to).contains(&lcn))?;
+        Some(((vcn + lcn - from) * self.cluster_size + offset % self.cluster_size) % self.record_size)
+    }
+
+    /// The offset in the owner's stream of a byte that belongs to one.
+    pub fn offset_in_stream(&self, offset: u64) -> Option<u64> {
+        let lcn = offset / self.cluster_size;
+        let run = self.run_at(lcn)?;
+        Some((run.vcn + lcn - run.from) * self.cluster_size + offset % self.cluster_size)
+    }
+
+    /// How many bytes from `offset` on belong to no file and are free in `$Bitmap`; whole clusters but for the first one.
+    pub fn free_stretch(&self, offset: u64) -> u64 {
+        let first = offset / self.cluster_size;
+        let next = self.runs.partition_point(|run| run.from <= first);
+        let in_mft = |lcn: u64| self.mft.iter().any(|(from, to, _)| (*from..*to).contains(&lcn));
+        if self.run_at(first).is_some() || in_mft(first) {
+            return 0;
+        }
+        let mft = self.mft.iter().map(|(from, _, _)| *from).filter(|from| *from > first);
+        let limit = mft.chain(self.runs.get(next).map(|run| run.from)).min().unwrap_or(u64::MAX);
+        let is_taken = |lcn: u64| self.taken.get((lcn / 64) as usize).is_none_or(|word| word >> (lcn % 64) & 1 != 0);
+        let end = (first..limit).find(|&lcn| is_taken(lcn)).unwrap_or(limit);
+        (end * self.cluster_size).saturating_sub(offset)
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct VolumeFacts {
     label: String,
     version: (u8, u8),
     pub(crate) flags: VolumeFlags,
-    log_state: LogState,
+    pub(crate) log_state: LogState,
 }
 
 /// What a volume says about itself.

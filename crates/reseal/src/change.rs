@@ -37,6 +37,11 @@ pub enum Target {
         /// Path from the volume's root.
         path: String,
     },
+    /// Bytes that belong to nothing and are zeroed; those of `$LogFile` become 0xFF.
+    Unused {
+        /// Where: of the volume, or of a hive.
+        place: String,
+    },
     /// A file, or a folder without what is in it.
     File {
         /// Path from the volume's root.
@@ -65,6 +70,7 @@ impl std::fmt::Display for Target {
             Target::HiveSids { hive } => write!(f, "{hive}: machine SIDs"),
             Target::Descriptors { place } => write!(f, "{place}: security descriptors"),
             Target::Folder { path } => write!(f, r"{path}\…"),
+            Target::Unused { place } => f.write_str(place),
             Target::File { path } => f.write_str(path),
         }
     }

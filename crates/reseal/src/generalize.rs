@@ -11,7 +11,7 @@ use crate::rules::recipe::RecipeEntry;
 use crate::session::Session;
 use crate::steps::STEPS;
 use crate::tree::{NodeId, Tree};
-use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, strays};
+use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, scrub, strays};
 use reseal_disk::Partition;
 use reseal_dtyp::{DomainSid, Finding, Guid, Level};
 use reseal_sid::SidMap;
@@ -97,6 +97,8 @@ pub struct Planned {
     pub(crate) partition: Partition,
     /// Paths of the hives that are written.
     hives: Vec<String>,
+    /// Whether what belongs to nothing is wiped.
+    scrub: bool,
 }
 
 /// How to commit in place.
@@ -136,7 +138,7 @@ pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Obs
         Ok((plan, partition, hives))
     };
     let (plan, partition, hives) = run().within(path)?;
-    Ok(Planned { image, inputs: *inputs, plan, partition, hives })
+    Ok(Planned { image, inputs: *inputs, plan, partition, hives, scrub: options.scrub })
 }
 
 /// Everything between opening and the finished overlay.
@@ -189,6 +191,7 @@ fn stage(
     }
     findings.extend(hives.self_check(&tree)?);
     let hives_written = hives.store(&mut tree, inputs.now())?;
+    scrub::volume(options, observer, &mut tree, (&mut staged.changes, &mut staged.steps), &mut findings)?;
 
     observer.phase("self-check");
     findings.extend(compare_invariants(broken_before, invariants::broken(&hives, &tree)?)?);
@@ -375,7 +378,8 @@ impl Planned {
             None => None,
             Some(sid) => Some(SidMap::new([(parsed(&sid.old)?, parsed(&sid.new)?)])?),
         };
-        let planned = strays::Planned { changes: &self.plan.changes, hives: &self.hives, sids: sids.as_ref() };
+        let planned =
+            strays::Planned { changes: &self.plan.changes, hives: &self.hives, sids: sids.as_ref(), scrub: self.scrub };
         strays::refuse(&self.image, &self.partition, &planned).within(self.image.path().display())
     }
 

@@ -1,29 +1,28 @@
-//! Files in which the old SID may stand and that are never edited: databases whose pages carry checksums, or that Windows makes
-//! anew from other places. A trace in them is one, with its reason.
+//! Places that keep what they hold although it tells of the old machine, and why. `verify` names them as such.
 
-/// Paths from the volume's root in small letters, and why what is there stays. A path that ends in `\` stands for all below.
-const LEFT: &[(&str, &str)] = &[
+/// Path from the volume's root in small letters, and the reason.
+const PLACES: &[(&str, &str)] = &[
     (
-        r"windows\security\database\secedit.sdb",
-        "ESENT database of the security policy: its pages carry checksums, and specialize applies the policy anew",
+        r"\windows\security\database",
+        "security templates: a database with checksums; specialize has a provider of its own",
     ),
-    (r"windows\security\logs\", "logs of the security policy: nothing reads them"),
+    (r"\windows\system32\catroot2", "catalogue database of signatures: with checksums, checked by Windows itself"),
+    (r"\windows\system32\wbem\repository", "WMI repository: making it anew would lose classes of other programs"),
     (
-        r"windows\system32\catroot2\",
-        "ESENT database of catalogs: its pages carry checksums; Windows needs it to trust drivers",
+        r"\programdata\microsoft\windows\apprepository\packagerepository.edb",
+        "registrations of Store packages: a database with checksums",
     ),
-    (r"windows\system32\wbem\repository\", "WMI repository: an own format with checksums, which Windows needs"),
-    (
-        r"programdata\microsoft\windows\apprepository\packagerepository.edb",
-        "ESENT database of Store packages: its pages carry checksums",
-    ),
+    (r"\windows\system32\spp\store", "licensing store: changing it counts as tampering"),
+    (r"\$extend\$usnjrnl", "change journal of the volume: in Windows `fsutil usn deletejournal /d C:` empties it"),
 ];
 
-/// Why a trace in this file stays; `None` when nothing says that it should. With or without a leading backslash.
-pub fn reason(path: &str) -> Option<&'static str> {
-    let path = path.trim_start_matches('\\').to_lowercase();
-    let fits = |place: &str| if place.ends_with('\\') { path.starts_with(place) } else { path == place };
-    LEFT.iter().find(|(place, _)| fits(place)).map(|(_, why)| *why)
+/// Why a file keeps what it holds; `path` from the volume's root, in any case, with a stream's name behind it or not.
+pub(crate) fn reason(path: &str) -> Option<&'static str> {
+    let path = path.to_lowercase();
+    let is_in = |place: &str| {
+        path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['\\', ':', ' ', ',']))
+    };
+    PLACES.iter().find(|(place, _)| is_in(place)).map(|(_, why)| *why)
 }
 
 #[cfg(test)]
@@ -31,11 +30,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_folders() {
-        assert!(reason(r"\Windows\security\database\SecEdit.sdb").is_some());
-        assert!(reason(r"Windows\System32\wbem\Repository\OBJECTS.DATA").is_some());
-        assert_eq!(reason(r"Windows\System32\wbem\Repository2\OBJECTS.DATA"), None);
-        assert_eq!(reason(r"Windows\security\database\secedit.sdb.bak"), None);
-        assert!(LEFT.iter().all(|(place, why)| *place == place.to_lowercase() && !why.is_empty()));
+    fn files_below_and_streams() {
+        assert!(reason(r"\Windows\Security\Database\secedit.sdb").is_some());
+        assert!(reason(r"\$Extend\$UsnJrnl:$J").is_some());
+        assert!(reason(r"\Windows\System32\catroot22\x").is_none());
+        assert!(reason(r"\Windows\System32\config\SAM").is_none());
     }
 }

@@ -40,6 +40,7 @@ mod reg_text;
 mod rules;
 mod sam;
 mod scope;
+mod scrub;
 mod sealed_state;
 mod session;
 mod sqlite_store;
@@ -66,7 +67,6 @@ pub use inspect::{
     CheckedInstallation, Checklist, HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, check,
     inspect,
 };
-pub use left_on_purpose::reason as left_on_purpose;
 pub use options::{ALLOWABLE_GUARDS, BootTo, Options, SidChoice, StepSelection};
 pub use recover::{Recovery, RecoveryReport, recover};
 pub use reference::Reference;
@@ -77,7 +77,7 @@ pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, Use, catalogue};
 pub use tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
 pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
-pub use verify::{Trace, Verification, verify};
+pub use verify::{TRACE_FORMS, Trace, Verification, verify};
 
 pub use reseal_dtyp::{DomainSid, FileTime};
 

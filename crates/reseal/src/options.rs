@@ -129,6 +129,8 @@ pub struct Options {
     pub rules: Vec<crate::rules::RuleFile>,
     /// Have Windows check the volume at its next start.
     pub schedule_chkdsk: bool,
+    /// Wipe what belongs to nothing.
+    pub scrub: bool,
     /// Guards that the user allows.
     pub allow: Vec<String>,
     /// Notes count, too.
@@ -209,7 +211,10 @@ impl Options {
                 "computer-name" => self.computer_name.is_some(),
                 _ => false,
             };
-        self.steps.runs(spec, is_server) && (!self.no_generalize || spec.phase == "handoff" || asked_for)
+        let selected =
+            self.steps.runs(spec, is_server) && (!self.no_generalize || spec.phase == "handoff" || asked_for);
+        // One that has an option of its own is asked for by it, whatever was selected.
+        selected || self.scrub && spec.id == crate::steps::SCRUB
     }
 
     /// Whether a step runs ([`Options::runs`]) that runs on both by default.
@@ -257,11 +262,11 @@ mod tests {
             ids.collect::<Vec<_>>()
         };
         let mut options = Options { no_generalize: true, ..Options::default() };
-        assert_eq!(runs(&options), ["answer-file", "setup-state", "schedule-chkdsk"]);
+        assert_eq!(runs(&options), ["answer-file", "setup-state", "schedule-chkdsk", "scrub"]);
         options.sid = Some(SidChoice::Random);
         options.computer_name = Some("A".to_owned());
         options.steps = StepSelection::parse("default,event-logs,-schedule-chkdsk").unwrap();
-        let want = ["machine-sid", "computer-name", "event-logs", "answer-file", "setup-state"];
+        let want = ["machine-sid", "computer-name", "event-logs", "answer-file", "setup-state", "scrub"];
         assert_eq!(runs(&options), want);
     }
 

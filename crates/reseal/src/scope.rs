@@ -48,6 +48,8 @@ pub enum Scope {
     File(&'static str),
     /// What the rules of the step name, and nothing else.
     Rules,
+    /// Bytes that belong to nothing: free clusters, ends of clusters, records and cells, logs of what is written.
+    Unused,
 }
 
 impl Scope {
@@ -80,6 +82,7 @@ impl std::fmt::Display for Scope {
             Scope::SidsInVolume => f.write_str("machine SIDs in every security descriptor and file name"),
             Scope::SidsInFiles => f.write_str("machine SIDs in tasks, policy files and Store databases"),
             Scope::File(path) => write!(f, "\\{path}"),
+            Scope::Unused => f.write_str("bytes that belong to nothing"),
             Scope::Rules => f.write_str("what its rules name"),
         }
     }

@@ -10,21 +10,26 @@ use crate::change::{Change, Target};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
 use crate::image::Image;
-use reseal_disk::Partition;
 use reseal_disk::journal::SECTOR;
-use reseal_ntfs::{ByteOwner, FileReference, Volume};
+use reseal_disk::{Partition, WriteAt};
+use reseal_ntfs::{ByteOwner, FileReference, Owners, Volume};
 use reseal_sid::SidMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Attribute type codes.
+const DATA: u32 = 0x80;
 const SECURITY_DESCRIPTOR: u32 = 0x50;
 const INDEX_ALLOCATION: u32 = 0xa0;
 const BITMAP: u32 = 0xb0;
 /// The volume's own files.
 const MFT: u64 = 0;
 const MFT_MIRROR: u64 = 1;
+const LOG_FILE: u64 = 2;
 const CLUSTER_BITMAP: u64 = 6;
 const SECURE: u64 = 9;
+/// Files from here on are not the volume's own.
+const FIRST_ORDINARY: u64 = 24;
 
 /// What a plan changes, for the guard.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) struct Planned<'a> {
     pub(crate) hives: &'a [String],
     /// The SIDs that are replaced.
     pub(crate) sids: Option<&'a SidMap>,
+    /// Whether what belongs to nothing is wiped, too.
+    pub(crate) scrub: bool,
 }
 
 /// Fails with kind `Internal` when the staged image differs from the original in a place that the plan does not name.
@@ -46,33 +53,137 @@ pub(crate) fn refuse(image: &Image, partition: &Partition, planned: &Planned<'_>
     let (was, is) = (Volume::open(original.partition(partition))?, image.volume(partition)?);
     let allowed = Allowed::of(&was, &is, planned)?;
     let (owners_was, owners_is) = rayon::join(|| was.owners(), || is.owners());
-    let (owners_was, owners_is) = (owners_was?, owners_is?);
-    let bytes = image.bytes(partition);
+    let look = Look { was: owners_was?, is: owners_is?, bytes: image.bytes(partition), allowed, len: partition.len };
+    let mut wiped = planned.scrub.then(|| Wiped::new(&was, &is));
     for range in ranges {
-        for at in range.step_by(SECTOR as usize) {
+        let mut at = range.start;
+        while at < range.end {
             let inside = at.checked_sub(partition.offset).filter(|at| *at < partition.len);
-            let Some(at) = inside else {
+            let Some(here) = inside else {
                 return Err(stray(format!("byte {at:#x} of the disk, outside the volume")));
             };
-            let zero = || -> Result<bool> {
-                let mut sector = vec![0; SECTOR.min(partition.len - at) as usize];
-                bytes.read_at(at, &mut sector)?;
-                Ok(sector.iter().all(|b| *b == 0))
+            let rest = range.end - at;
+            at += match &mut wiped {
+                None => look.sector(here, None)?,
+                Some(wiped) => match look.free(here, rest)? {
+                    0 => look.sector(here, Some(wiped))?,
+                    free => free,
+                },
             };
-            let (before, after) = (owners_was.of(at), owners_is.of(at));
-            let fine = match (&before, &after) {
-                // What was given up is zeroed, and nothing else is written to free space.
-                (ByteOwner::Free, ByteOwner::Free) => false,
-                (held, ByteOwner::Free) => allowed.has(held) && zero()?,
-                (ByteOwner::Free, taken) => allowed.has(taken),
-                (held, taken) => allowed.has(held) && allowed.has(taken),
-            };
-            if !fine {
-                return Err(stray(format!("byte {at:#x} of the volume: was {}, is {}", show(&before), show(&after))));
-            }
         }
     }
     Ok(())
+}
+
+/// The two states of the volume.
+struct Look {
+    was: Owners,
+    is: Owners,
+    bytes: Arc<dyn WriteAt>,
+    allowed: Allowed,
+    /// Length of the partition.
+    len: u64,
+}
+
+impl Look {
+    /// Fails when the sector at `at` must not differ; returns its length.
+    fn sector(&self, at: u64, wiped: Option<&mut Wiped<'_>>) -> Result<u64> {
+        let (before, after) = (self.was.of(at), self.is.of(at));
+        let fine = match (&before, &after) {
+            // What was given up is zeroed, and nothing else is written to free space.
+            (ByteOwner::Free, ByteOwner::Free) => false,
+            (held, ByteOwner::Free) => self.allowed.has(held) && self.is_zero(at, SECTOR)?,
+            (ByteOwner::Free, taken) => self.allowed.has(taken),
+            (held, taken) => self.allowed.has(held) && self.allowed.has(taken),
+        };
+        let fine = fine
+            || match wiped {
+                Some(wiped) if before == after => wiped.allows(self, at, &after)?,
+                _ => false,
+            };
+        if fine {
+            Ok(SECTOR)
+        } else {
+            Err(stray(format!("byte {at:#x} of the volume: was {}, is {}", show(&before), show(&after))))
+        }
+    }
+
+    /// How many bytes from `at` on, of `rest`, were free, are free and are zero now: whole sectors, 0 for none.
+    fn free(&self, at: u64, rest: u64) -> Result<u64> {
+        let free = self.was.free_stretch(at).min(self.is.free_stretch(at)).min(rest).min(1 << 20) / SECTOR * SECTOR;
+        Ok(if free > 0 && self.is_zero(at, free)? { free } else { 0 })
+    }
+
+    fn read(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len.min(self.len - at) as usize];
+        self.bytes.read_at(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn is_zero(&self, at: u64, len: u64) -> Result<bool> {
+        Ok(self.read(at, len)?.iter().all(|b| *b == 0))
+    }
+}
+
+/// What a scrub may change in places that belong to something: what stands behind what is in use there.
+struct Wiped<'v> {
+    was: &'v Volume,
+    is: &'v Volume,
+    /// The sector before lay in the same record or block: what was said of that.
+    last: Option<((u64, u64), bool)>,
+}
+
+impl<'v> Wiped<'v> {
+    fn new(was: &'v Volume, is: &'v Volume) -> Wiped<'v> {
+        Wiped { was, is, last: None }
+    }
+
+    /// Whether only what belongs to nothing differs in a sector of the place, and as a scrub leaves it.
+    fn allows(&mut self, look: &Look, at: u64, owner: &ByteOwner) -> Result<bool> {
+        match owner {
+            ByteOwner::Free => Ok(false),
+            ByteOwner::Record(number) => {
+                self.once((MFT, *number), |was, is| is.record_differs_in_rest_only(was, *number))
+            }
+            ByteOwner::File { file, kind: DATA, .. } if file.record() == LOG_FILE => {
+                Ok(look.read(at, SECTOR)?.iter().all(|b| *b == 0xff))
+            }
+            ByteOwner::File { file, kind, name } => {
+                let number = file.record();
+                let (Some(offset), Some(offset_was)) = (look.is.offset_in_stream(at), look.was.offset_in_stream(at))
+                else {
+                    return Ok(false);
+                };
+                if offset != offset_was {
+                    return Ok(false);
+                }
+                if *kind == INDEX_ALLOCATION {
+                    // No block is smaller than a sector, none larger than 64 KiB: at most 128 are asked about twice.
+                    return Ok(self.is.index_block_differs_in_rest_only(self.was, number, name, offset)?);
+                }
+                let used = |volume: &Volume| volume.initialized(number, *kind, name);
+                let (Some(used_was), Some(used)) = (used(self.was)?, used(self.is)?) else { return Ok(false) };
+                let end = used_was.max(used).saturating_sub(offset).min(SECTOR) as usize;
+                let now = look.read(at, SECTOR)?;
+                let mut then = vec![0; now.len()];
+                self.was.read_medium(at, &mut then)?;
+                Ok(number >= FIRST_ORDINARY && now[..end] == then[..end] && now[end..].iter().all(|b| *b == 0))
+            }
+        }
+    }
+
+    fn once(
+        &mut self,
+        what: (u64, u64),
+        ask: impl FnOnce(&Volume, &Volume) -> reseal_dtyp::Result<bool>,
+    ) -> Result<bool> {
+        if let Some((_, said)) = self.last.filter(|(last, _)| *last == what) {
+            return Ok(said);
+        }
+        let said = ask(self.was, self.is)?;
+        self.last = Some((what, said));
+        Ok(said)
+    }
 }
 
 fn stray(place: String) -> Error {
@@ -235,7 +346,7 @@ fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
                     [&change.before, &change.after].into_iter().flatten().filter(|p| p.starts_with('\\')).cloned(),
                 );
             }
-            Target::Descriptors { .. } => {}
+            Target::Descriptors { .. } | Target::Unused { .. } => {}
         }
     }
     out.extend(files);

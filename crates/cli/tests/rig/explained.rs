@@ -73,7 +73,9 @@ impl Plan<'_> {
     }
 
     fn edits_hive(&self, path: &str) -> bool {
-        self.changes.iter().any(|c| same(word(&c["target"], "hive"), path))
+        let is_wiped =
+            |c: &Value| word(&c["target"], "place").split_once(": ").is_some_and(|(hive, _)| same(hive, path));
+        self.changes.iter().any(|c| same(word(&c["target"], "hive"), path) || is_wiped(c))
     }
 
     /// A file change names the file as it was; a rename says in before and after where it lay and lies.
@@ -153,6 +155,14 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
         // SIDs in free space leave no trace but in the bytes.
         "hive-sids" => entries.iter().any(|e| of_hive(&e)),
         "descriptors" => descriptors_removed > 0,
+        // Of the volume, what belongs to nothing is in no file; of a hive, its bytes show it.
+        "unused" => match word(target, "place").split_once(": ") {
+            Some((hive, _)) => entries.iter().any(|e| {
+                is_below(&word(e, "path").to_lowercase(), &hive.to_lowercase())
+                    || word(e, "path").to_lowercase().starts_with(&hive.to_lowercase())
+            }),
+            None => true,
+        },
         "file" if same(word(target, "path"), r"\$Volume") => entries.iter().any(|e| e["kind"] == "volume"),
         // A rename's own path has no entry when a folder above was renamed, too: what it became has one.
         "file" => {

@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod accounts;
+pub(crate) mod canaries;
 pub(crate) mod census;
 pub(crate) mod content;
 pub(crate) mod explained;
 pub(crate) mod fixtures;
 pub(crate) mod logical;
 pub(crate) mod machine;
+pub(crate) mod remains;
 
 use reseal_testdata::{ImageBuilder, WindowsImage, machine_sid};
 use serde_json::Value;

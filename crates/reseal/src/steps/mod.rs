@@ -11,6 +11,7 @@ mod machine_sid;
 mod mounted_devices;
 mod recipe;
 mod schedule_chkdsk;
+mod scrub;
 pub(crate) mod setup_state;
 mod tables;
 
@@ -21,6 +22,7 @@ use crate::session::Session;
 use serde::Serialize;
 
 pub use machine_sid::SidOutcome;
+pub(crate) use scrub::ID as SCRUB;
 
 /// How sure it is that the step does what Sysprep does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,6 +130,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &device_settings::DeviceSettings,
     &setup_state::SetupState,
     &schedule_chkdsk::ScheduleChkdsk,
+    &scrub::Scrub,
 ];
 
 /// A step that is a table of rules.
