@@ -151,6 +151,15 @@ pub(crate) struct Generalize {
     /// in place the journal takes 1.6 % of what is wiped (with --keep-undo all of it), -o takes nothing.
     #[arg(long)]
     pub(crate) scrub: bool,
+    /// Private keys and certificates of the machine, and what protects them: keep, or drop all of it.
+    #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
+    pub(crate) machine_secrets: KeepOrDrop,
+    /// Devices that another machine will not have: keep, or drop those that a start does not need.
+    #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
+    pub(crate) devices: KeepOrDrop,
+    /// Licensing: keep, or have each copy rearm it at the first start.
+    #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
+    pub(crate) activation: KeepOrRearm,
     /// Go on although this guard refuses; repeatable.
     #[arg(long, value_name = "GUARD", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
@@ -172,6 +181,24 @@ pub(crate) struct Generalize {
     /// Progress on stderr.
     #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     pub(crate) progress: ProgressMode,
+}
+
+/// What becomes of something that is left alone when nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepOrDrop {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Drop,
+}
+
+/// What becomes of licensing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepOrRearm {
+    /// It stays as it is.
+    Keep,
+    /// A script rearms it at the first start.
+    Rearm,
 }
 
 /// How Sysprep itself would be run.

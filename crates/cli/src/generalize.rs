@@ -1,6 +1,6 @@
 //! `reseal generalize`.
 
-use crate::args::{Generalize, Mode};
+use crate::args::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::{Context, Result};
@@ -94,6 +94,9 @@ fn options(args: &Generalize) -> Result<Options> {
         scrub: args.scrub,
         allow: args.allow.clone(),
         strict: args.strict,
+        drop_machine_secrets: args.machine_secrets == KeepOrDrop::Drop,
+        drop_devices: args.devices == KeepOrDrop::Drop,
+        rearm: args.activation == KeepOrRearm::Rearm,
         installation: args.installation,
     })
 }

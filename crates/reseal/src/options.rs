@@ -135,6 +135,12 @@ pub struct Options {
     pub allow: Vec<String>,
     /// Notes count, too.
     pub strict: bool,
+    /// Remove the machine's private keys, its certificates and what protects them, as one unit.
+    pub drop_machine_secrets: bool,
+    /// Forget devices that another machine will not have.
+    pub drop_devices: bool,
+    /// Have each copy rearm its licensing at the first start.
+    pub rearm: bool,
     /// Which installation, from 1; needed where there are several.
     pub installation: Option<usize>,
 }
@@ -214,7 +220,13 @@ impl Options {
         let selected =
             self.steps.runs(spec, is_server) && (!self.no_generalize || spec.phase == "handoff" || asked_for);
         // One that has an option of its own is asked for by it, whatever was selected.
-        selected || self.scrub && spec.id == crate::steps::SCRUB
+        let by_option = match spec.id {
+            "machine-secrets" => self.drop_machine_secrets,
+            "devices" => self.drop_devices,
+            "activation" => self.rearm,
+            id => self.scrub && id == crate::steps::SCRUB,
+        };
+        selected || by_option
     }
 
     /// Whether a step runs ([`Options::runs`]) that runs on both by default.

@@ -222,6 +222,27 @@ impl Session<'_> {
         Ok(true)
     }
 
+    /// Gives a key another name below the same parent.
+    pub(crate) fn rename_key(&mut self, which: impl Which, key: &str, new_name: &str) -> Result<()> {
+        let now = self.inputs.now();
+        let units: Vec<u16> = new_name.encode_utf16().collect();
+        let path = self.edit(which, key, |hive| {
+            hive.set_clock(Some(now));
+            match hive.key(key)? {
+                Some(id) => hive.rename_key(id, &units).map(drop),
+                None => Ok(()),
+            }
+        })?;
+        let renamed = match key.rsplit_once('\\') {
+            Some((parent, _)) => format!(r"{parent}\{new_name}"),
+            None => new_name.to_owned(),
+        };
+        let (before, after) = (format!("key, becomes {new_name}"), format!("key, was {key}"));
+        self.record(Target::Key { hive: path.clone(), key: key.to_owned() }, Some(before), None);
+        self.record(Target::Key { hive: path, key: renamed }, None, Some(after));
+        Ok(())
+    }
+
     /// Runs an edit on a hive, after the scope allowed it. Returns the hive's path.
     fn edit(
         &mut self,
@@ -254,6 +275,29 @@ impl Session<'_> {
     fn outside(&self, what: &str) -> Error {
         let detail = format!("step {} would write {what}, which is outside its scopes", self.spec.id);
         Error::new(Kind::Internal, detail).hint("this is a defect of reseal; nothing was written")
+    }
+
+    /// Makes the folders of a file that are missing; each takes the descriptor of the one above it.
+    pub(crate) fn make_folders(&mut self, file: &str) -> Result<()> {
+        let mut above = self.tree.root();
+        let mut path = String::new();
+        let (folders, _) = file.rsplit_once('\\').unwrap_or_default();
+        for name in folders.split('\\') {
+            path = if path.is_empty() { name.to_owned() } else { format!(r"{path}\{name}") };
+            let units: Vec<u16> = name.encode_utf16().collect();
+            above = match self.tree.lookup(above, &units).within(&path)? {
+                Some(node) => node,
+                None if path == "Windows" => return Err(Error::new(Kind::NotFound, "the folder Windows is missing")),
+                None => {
+                    self.allow_file(&path)?;
+                    let now = self.inputs.now();
+                    let node = self.tree.create_dir(above, name, NewSecurity::SameAs(above), now).within(&path)?;
+                    self.record(Target::file(&path), None, Some("folder".to_owned()));
+                    node
+                }
+            };
+        }
+        Ok(())
     }
 
     /// Writes a file by path; its folder must exist. An equal file with an equal descriptor is no change.

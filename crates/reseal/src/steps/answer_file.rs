@@ -1,10 +1,9 @@
 use super::{Evidence, Spec, Step, Use};
 use crate::MachineHive::System;
-use crate::error::{Error, Kind, Result, Within};
+use crate::error::Result;
 use crate::options::BootTo;
 use crate::scope::Scope;
 use crate::session::{FileSecurity, Session};
-use crate::tree::NewSecurity;
 use crate::unattend::{self, AnswerFile, Gravity, LintFor, Wanted};
 use reseal_dtyp::{Descriptor, Level};
 
@@ -57,7 +56,7 @@ impl Step for PlaceAnswerFile {
         let content = unattend::compose(file.as_ref(), Wanted { computer_name: name.as_deref(), audit, architecture })?;
         let place = if audit { PREFERRED[0] } else { CACHED };
         let descriptor = Descriptor::from_sddl(SDDL)?.to_bytes()?;
-        make_folders(session, place)?;
+        session.make_folders(place)?;
         session.write_file(place, &content, FileSecurity::Descriptor(descriptor))?;
         session.delete_value(System, "Setup", "UnattendFile")?;
         for other in PREFERRED.into_iter().chain([CACHED]).filter(|other| *other != place) {
@@ -80,28 +79,6 @@ fn check(session: &mut Session<'_>, file: &AnswerFile, architecture: &str) -> Re
     for complaint in complaints.iter().filter(|complaint| complaint.gravity == Gravity::Warning) {
         let place = format!("answer file, line {}", complaint.line);
         session.find(Level::Note, "answer-file", &place, complaint.detail.clone());
-    }
-    Ok(())
-}
-
-/// Makes the folders of a file that are missing; each takes the descriptor of the one above it.
-fn make_folders(session: &mut Session<'_>, file: &str) -> Result<()> {
-    let mut above = session.tree.root();
-    let mut path = String::new();
-    let (folders, _) = file.rsplit_once('\\').unwrap_or_default();
-    for name in folders.split('\\') {
-        path = if path.is_empty() { name.to_owned() } else { format!(r"{path}\{name}") };
-        let units: Vec<u16> = name.encode_utf16().collect();
-        above = match session.tree.lookup(above, &units).within(&path)? {
-            Some(node) => node,
-            None if path == "Windows" => return Err(Error::new(Kind::NotFound, "the folder Windows is missing")),
-            None => {
-                let now = session.inputs.now();
-                let node = session.tree.create_dir(above, name, NewSecurity::SameAs(above), now).within(&path)?;
-                session.record(crate::Target::file(&path), None, Some("folder".to_owned()));
-                node
-            }
-        };
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ const KEEP_ABSENT: &str = "DoNotCleanUpNonPresentDevices";
 static SPEC: Spec = Spec {
     id: "device-settings",
     title: "Hand over the settings for devices",
-    about: "Devices stay as they are installed. Where Windows keeps the settings of the generalize pass for them \
+    about: "Devices stay as they are installed, unless --devices drop forgets some. Where Windows keeps the settings of the generalize pass for them \
             (Setup\\Sysprep\\Settings\\sppnp), PersistAllDeviceInstalls is set, so that specialize keeps them too; what the \
             answer file says of it and of DoNotCleanUpNonPresentDevices goes before, since that pass itself never runs in \
             an image that is sealed while it is not running. SkipRearm needs nothing: licensing is never rearmed here.",
@@ -44,7 +44,7 @@ impl Step for DeviceSettings {
             return Ok(Some(format!(r"there is no key SYSTEM\{KEY}, and the answer file says nothing")));
         }
         session.make_key(System, KEY)?;
-        let wanted = [(PERSIST, Some(persist.unwrap_or(true))), (KEEP_ABSENT, keep_absent)];
+        let wanted = [(PERSIST, Some(persist.unwrap_or(!session.options.drop_devices))), (KEEP_ABSENT, keep_absent)];
         for (name, switch) in wanted {
             if let Some(switch) = switch {
                 session.set(System, KEY, name, DWORD, &u32::from(switch).to_le_bytes())?;

@@ -1,12 +1,15 @@
 //! The steps. A step is one file; its position in [`STEPS`] is the order of execution.
 
+mod activation;
 mod answer_file;
 mod cached_logons;
 mod computer_name;
 mod data_rules;
 mod device_settings;
+mod devices;
 mod event_logs;
 mod machine_ids;
+mod machine_secrets;
 mod machine_sid;
 mod mounted_devices;
 mod recipe;
@@ -14,6 +17,7 @@ mod schedule_chkdsk;
 mod scrub;
 pub(crate) mod setup_state;
 mod tables;
+mod transaction_ids;
 
 use crate::Action;
 use crate::error::Result;
@@ -97,6 +101,8 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &machine_sid::MachineSid,
     &computer_name::ComputerName,
     &machine_ids::MachineIds,
+    &transaction_ids::TransactionIds,
+    &devices::Devices,
     &Table(&tables::identity::RDP_IDENTITY),
     &Table(&tables::identity::STORE_LICENCES),
     &Table(&tables::identity::PROVISIONING),
@@ -111,6 +117,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::network::WLAN_PROFILES),
     &Table(&tables::secrets::AUTOLOGON),
     &cached_logons::CachedLogons,
+    &machine_secrets::MachineSecrets,
     &event_logs::EventLogs,
     &Table(&tables::traces::ERROR_REPORTS),
     &Table(&tables::traces::TELEMETRY),
@@ -120,6 +127,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::traces::UPDATE_CACHE),
     &Table(&tables::traces::TRANSFERS),
     &Table(&tables::traces::SEARCH_INDEX),
+    &Table(&tables::traces::WEB_CACHES),
     &Table(&tables::traces::USAGE_RECORDS),
     &Table(&tables::traces::TEMPORARY_FILES),
     &Table(&tables::traces::CRASH_DUMPS),
@@ -128,6 +136,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &recipe::Recipe,
     &answer_file::PlaceAnswerFile,
     &device_settings::DeviceSettings,
+    &activation::Activation,
     &setup_state::SetupState,
     &schedule_chkdsk::ScheduleChkdsk,
     &scrub::Scrub,

@@ -34,13 +34,9 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("appxsysprep.dll!SysprepGeneralizeValidate", "guard", "apps of single users are no obstacle here"),
     ("appxsysprep.dll!SysprepGeneralize", "left", "apps of users stay registered"),
     ("srclient.dll!SysprepGeneralize", "guard", "snapshots"),
-    ("sppnp.dll!Sysprep_Generalize_Pnp", "left", "devices stay, as with PersistAllDeviceInstalls"),
-    ("slc.dll!SLReArmWindows", "left", "licensing is not rearmed: KMS counts copies as one"),
     ("spbcd.dll!Sysprep_Generalize_Bcd", "left", "a copied disk keeps its identifiers and boots"),
     ("reagent.dll!WinRE_Generalize", "left", "a disk image keeps its recovery environment"),
-    ("msdtcprx.dll!SysPrepDtcGeneralize", "left", "the ids of MSDTC stay"),
     ("iissyspr.dll!IIS_Generalize", "left", "keys of IIS stay"),
-    ("iesysprep.dll!Sysprep_Generalize_IE", "left", "caches of Internet Explorer stay"),
     ("tssysprep.dll!LSMSysPrepBackup", "left", "nothing to do offline: no session is open"),
     ("spcompat.dll!Sysprep_Generalize_Compat", "left", "the cache of AppCompat stays"),
     ("powrprof.dll!PowerGeneralizePlatformSettings", "left", "power settings stay"),
@@ -101,7 +97,7 @@ fn carry_out(session: &mut Session<'_>, node: &Node, work: &Work) -> Result<Reci
         _ if session.options.vm_mode && node.exclude.iter().any(|mode| mode.eq_ignore_ascii_case("vm")) => {
             ("left", "not meant for virtual machines (--mode vm)".to_owned())
         }
-        Work::Entry(name) | Work::Validation(name) => answer(name),
+        Work::Entry(name) | Work::Validation(name) => answer(session, name),
         Work::Unknown(_) => ("unknown", "the verb is not known".to_owned()),
         _ => match work.action() {
             None => ("unknown", "it is no rule".to_owned()),
@@ -119,15 +115,20 @@ fn carry_out(session: &mut Session<'_>, node: &Node, work: &Work) -> Result<Reci
     Ok(RecipeEntry { order: node.order, component: node.component.clone(), wants: work.to_string(), outcome, by })
 }
 
-/// Who answers a DLL entry.
-fn answer(name: &str) -> (&'static str, String) {
+/// Who answers a DLL entry, of the steps that run.
+fn answer(session: &Session<'_>, name: &str) -> (&'static str, String) {
     let mirrors = |step: &&&dyn Step| {
         let parts = step.spec().mirrors.iter().filter_map(|mirror| mirror.split_once('!'));
         parts.into_iter().any(|(module, method)| recipe::entry(module, method).eq_ignore_ascii_case(name))
     };
-    let steps: Vec<&str> = STEPS.iter().filter(mirrors).map(|step| step.spec().id).collect();
-    if !steps.is_empty() {
-        return ("step", steps.join(", "));
+    let specs: Vec<&Spec> = STEPS.iter().filter(mirrors).map(|step| step.spec()).collect();
+    let ids = |specs: &mut dyn Iterator<Item = &&Spec>| specs.map(|spec| spec.id).collect::<Vec<_>>().join(", ");
+    let runs = |spec: &&&Spec| session.options.runs(spec, session.facts.is_server());
+    if specs.iter().any(|spec| runs(&spec)) {
+        return ("step", ids(&mut specs.iter().filter(runs)));
+    }
+    if !specs.is_empty() {
+        return ("left", format!("not asked for: {}", ids(&mut specs.iter())));
     }
     match OTHERS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name)) {
         Some((_, outcome, why)) => (outcome, (*why).to_owned()),

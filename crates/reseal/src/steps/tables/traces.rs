@@ -107,6 +107,20 @@ pub(in crate::steps) static SEARCH_INDEX: Spec = Spec {
     ..TABLE
 };
 
+pub(in crate::steps) static WEB_CACHES: Spec = Spec {
+    id: "web-caches",
+    title: "Empty the caches of Internet Explorer and Edge Legacy",
+    about: "Empties what users' pages have left in INetCache and WebCache: pages, cookies and, in a database with checksums, \
+            names and SIDs. Both are made anew. Favourites and passwords are elsewhere and stay.",
+    mirrors: &["iesysprep.dll!Sysprep_Generalize_IE"],
+    evidence: Evidence::Inferred,
+    actions: &[
+        ClearFolder(r"%LocalAppData%\Microsoft\Windows\INetCache"),
+        ClearFolder(r"%LocalAppData%\Microsoft\Windows\WebCache"),
+    ],
+    ..TABLE
+};
+
 pub(in crate::steps) static USAGE_RECORDS: Spec = Spec {
     id: "usage-records",
     title: "Remove records of what was used",
