@@ -95,6 +95,32 @@ fn steps(reseal: &Path) -> Result<String> {
             }
         }
     }
+    Ok(out + &coverage(reseal)?)
+}
+
+/// What Sysprep does and what answers it.
+fn coverage(reseal: &Path) -> Result<String> {
+    let json: Value = serde_json::from_str(&text(Command::new(reseal).args(["steps", "--coverage", "--json"]))?)?;
+    let mut out = String::from(
+        "\n# What answers Sysprep\n\nEach thing that Sysprep does or is known to stumble over, and what answers it: a step, a \
+        [check](checks.md), the *lint* of answer files (`reseal unattend`), `verify`, the image's own *recipe*, which is \
+        carried out, or a [limit](limits.md). Behind a step or a check its evidence.\n",
+    );
+    for table in json["tables"].as_array().context("tables")? {
+        out += &format!(
+            "\n## {}\n\n| what | answered by | remark |\n|---|---|---|\n",
+            table["name"].as_str().unwrap_or("")
+        );
+        for row in table["rows"].as_array().context("rows")? {
+            let word = |value: &Value| value.as_str().unwrap_or_default().replace('|', "\\|");
+            let by = row["answers"].as_array().into_iter().flatten().map(|answer| match answer["id"].as_str() {
+                Some(id) => format!("{} `{id}` ({})", word(&answer["kind"]), word(&answer["evidence"])),
+                None => word(&answer["kind"]),
+            });
+            let by: Vec<String> = by.collect();
+            out += &format!("| {} | {} | {} |\n", word(&row["what"]), by.join(", "), word(&row["remark"]));
+        }
+    }
     Ok(out)
 }
 
@@ -116,6 +142,7 @@ fn cli(reseal: &Path) -> Result<String> {
         &["diff"],
         &["steps"],
         &["checks"],
+        &["unattend"],
         &["hive"],
         &["hive", "set"],
         &["hive", "export"],

@@ -319,6 +319,9 @@ pub(crate) struct Unattend {
 pub(crate) struct Steps {
     /// The step to show.
     pub(crate) id: Option<String>,
+    /// What Sysprep does, row by row, and what answers it here.
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) coverage: bool,
     /// One JSON document on stdout.
     #[arg(long)]
     pub(crate) json: bool,

@@ -108,7 +108,30 @@ fn needles(given: &[String]) -> Result<Vec<String>> {
     Ok(out)
 }
 
+/// `reseal steps --coverage`
+fn coverage(json: bool) -> Result<Exit> {
+    let tables = reseal::coverage()?;
+    if json {
+        render::json(&serde_json::json!({ "schema": "reseal.coverage/1", "tables": tables }))?;
+        return Ok(Exit::Done);
+    }
+    for table in tables {
+        let mut text = format!("{}\n", table.name);
+        for row in table.rows {
+            let by: Vec<String> =
+                row.answers.into_iter().map(|a| a.id.map_or(a.kind.clone(), |id| format!("{} {id}", a.kind))).collect();
+            let remark = if row.remark.is_empty() { String::new() } else { format!(" ({})", row.remark) };
+            text += &format!("  {}: {}{remark}\n", row.what, by.join(", "));
+        }
+        render::out(&(text + "\n"));
+    }
+    Ok(Exit::Done)
+}
+
 pub(crate) fn steps(args: &Steps) -> Result<Exit> {
+    if args.coverage {
+        return coverage(args.json);
+    }
     let chosen: Vec<_> = reseal::catalogue().filter(|spec| args.id.as_deref().is_none_or(|id| id == spec.id)).collect();
     if let (Some(id), true) = (&args.id, chosen.is_empty()) {
         render::note(&format!("error: there is no step `{id}`; `reseal steps` lists them"));

@@ -211,6 +211,7 @@ fn one_json_document_with_a_schema() {
         (&["verify", &gold, "--json", "--no-trace-of", "GOLD-07"], 4, "reseal.verify/1"),
         (&["diff", &gold, &gold, "--json"], 0, "reseal.diff/1"),
         (&["steps", "--json"], 0, "reseal.steps/1"),
+        (&["steps", "--coverage", "--json"], 0, "reseal.coverage/1"),
         (&["steps", "machine-sid", "--json"], 0, "reseal.steps/1"),
         (&["fs", "ls", &gold, "--json"], 0, "reseal.fs/1"),
         (&["fs", "check", &gold, "--json"], 0, "reseal.fs-check/1"),

@@ -298,3 +298,41 @@ fn what_the_recipe_excludes_for_virtual_machines() {
     assert_eq!(id(&vm).unwrap(), "4711");
     assert_eq!(report["plan"]["recipe"][0]["outcome"], "left");
 }
+
+#[test]
+fn each_entry_of_specialize_has_its_twin_beside_it() {
+    let rig = Rig::new();
+    let gold = rig.planted("gold.raw", |m| {
+        let node = |name: &str, order: &str, module: &str, method: &str| {
+            format!(
+                r#"<imaging exclude=""><assemblyIdentity name="{name}" processorArchitecture="amd64"/><sysprepOrder order="{order}"/>
+                <sysprepModule methodName="{method}" moduleName="$(runtime.system32)\{module}"/></imaging>"#
+            )
+        };
+        let file = |nodes: String| format!("<sysprepInformation>{nodes}</sysprepInformation>").into_bytes();
+        let generalize = node("A", "0x0100", "capisp.dll", "CAPISysPrep_Generalize")
+            + &node("B", "0x0200", "slc.dll", "SLReArmWindows");
+        let specialize = node("A", "0x0100", "capisp.dll", "CryptoSysPrep_Specialize")
+            + &node("B", "0x0200", "slc.dll", "Later")
+            + &node("C", "0x0300", "scecli.dll", "SceSysPrep");
+        let folder = r"Windows\System32\Sysprep\ActionFiles";
+        m.file(&format!(r"{folder}\Generalize.xml"), &file(generalize));
+        m.file(&format!(r"{folder}\Specialize.xml"), &file(specialize));
+        m.file(&format!(r"{folder}\Cleanup.xml"), &file(node("D", "0x0100", "spopk.dll", "Sysprep_Clean_Validate_Opk")));
+    });
+    let report = seal(&gold, &rig.out("out.raw"), &[]);
+    let entries = report["plan"]["recipe"].as_array().unwrap();
+    let by = |file: &str, wants: &str| {
+        let entry = entries.iter().find(|e| e["file"] == file && e["wants"] == wants).unwrap();
+        format!("{} {}", entry["outcome"].as_str().unwrap(), entry["by"].as_str().unwrap())
+    };
+    assert_eq!(by("Generalize.xml", "slc.dll!SLReArmWindows"), "left not asked for: activation");
+    assert_eq!(by("Generalize.xml", "capisp.dll!CAPISysPrep_Generalize"), "step machine-ids");
+    assert_eq!(
+        by("Specialize.xml", "capisp.dll!CryptoSysPrep_Specialize"),
+        "first start capisp.dll!CAPISysPrep_Generalize: step machine-ids"
+    );
+    assert!(by("Specialize.xml", "slc.dll!Later").ends_with("left not asked for: activation"));
+    assert!(by("Specialize.xml", "scecli.dll!SceSysPrep").ends_with("no twin in Generalize.xml"));
+    assert_eq!(by("Cleanup.xml", "spopk.dll!Sysprep_Clean_Validate_Opk"), "guard pending-servicing");
+}

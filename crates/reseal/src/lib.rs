@@ -16,6 +16,7 @@
 
 mod browse;
 mod change;
+mod coverage;
 mod diff;
 mod error;
 mod facts;
@@ -54,6 +55,7 @@ mod volume_state;
 
 pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_list, fs_read};
 pub use change::{Change, StepOutcome, Target};
+pub use coverage::{Answer, CoverageRow, CoverageTable, coverage};
 pub use diff::{DescriptorSummary, DiffEntry, DiffKind, DiffOptions, Difference, Side, VolumeDifference, What, diff};
 pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};

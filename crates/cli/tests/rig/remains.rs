@@ -27,8 +27,8 @@ fn kind_of(volume: &Volume, owner: &ByteOwner, part: Part) -> Option<&'static st
         }
         (ByteOwner::File { kind: 0xa0, .. }, _) => Some("index"),
         (ByteOwner::File { file, kind: 0x80, .. }, _) if file.record() >= 64 => {
-            // Event logs go as a whole.
-            volume.path_of(*file).is_ok_and(|path| !path.contains("winevt")).then_some("tail")
+            // A file that no step removes or writes.
+            volume.path_of(*file).is_ok_and(|path| path.contains("Program Files")).then_some("tail")
         }
         _ => None,
     }

@@ -51,15 +51,17 @@ pub(crate) struct Node {
 /// What became of one thing that the recipe wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecipeEntry {
+    /// Generalize.xml, Cleanup.xml or Specialize.xml.
+    pub file: &'static str,
     /// Sysprep's order.
     pub order: u32,
     /// The component that wants it.
     pub component: String,
     /// What it wants.
     pub wants: String,
-    /// done, step, guard, left, or unknown.
+    /// done, step, guard, left, or unknown; of Specialize.xml `first start`, since setup carries it out then.
     pub outcome: &'static str,
-    /// Which step or guard, or why it is left.
+    /// Which step or guard, or why it is left; of Specialize.xml what became of its twin in Generalize.xml.
     pub by: String,
 }
 

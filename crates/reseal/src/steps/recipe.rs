@@ -9,7 +9,11 @@ use reseal_dtyp::Level;
 /// Carries out the image's own recipe.
 pub(super) struct Recipe;
 
-const PATH: &str = r"Windows\System32\Sysprep\ActionFiles\Generalize.xml";
+const FOLDER: &str = r"Windows\System32\Sysprep\ActionFiles";
+const GENERALIZE: &str = "Generalize.xml";
+/// What Sysprep carries out before, and what setup does at the next start: both are read, to be told in the report.
+const CLEANUP: &str = "Cleanup.xml";
+const SPECIALIZE: &str = "Specialize.xml";
 
 static SPEC: Spec = Spec {
     id: "recipe",
@@ -49,20 +53,9 @@ impl Step for Recipe {
     }
 
     fn stage(&self, session: &mut Session<'_>) -> Result<Option<String>> {
-        let tree: &dyn Tree = session.tree;
-        let Some(node) = tree.resolve(tree.root(), PATH).within(PATH)? else {
-            return Ok(Some("the image has no recipe".to_owned()));
-        };
-        if tree.size(node).within(PATH)? > recipe::MAX_BYTES as u64 {
-            session.find(Level::Note, "recipe-unreadable", PATH, "it is larger than any recipe");
-            return Ok(Some("the recipe is too large".to_owned()));
-        }
-        let nodes = match recipe::parse(&tree.read(node).within(PATH)?) {
+        let nodes = match read(session, GENERALIZE)? {
             Ok(nodes) => nodes,
-            Err(error) => {
-                session.find(Level::Note, "recipe-unreadable", PATH, error.to_string());
-                return Ok(Some("the recipe cannot be read".to_owned()));
-            }
+            Err(why) => return Ok(Some(why)),
         };
         // What stands there for the 32-bit view as well is one thing, and done once.
         let (narrow, wide): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| node.architecture == "wow64");
@@ -74,13 +67,15 @@ impl Step for Recipe {
                 let entry = carry_out(session, node, work)?;
                 if entry.outcome == "unknown" {
                     let detail = format!("{} wants {}: {}", entry.component, entry.wants, entry.by);
-                    session.find(Level::Note, "recipe-unknown", PATH, detail);
+                    session.find(Level::Note, "recipe-unknown", &place(GENERALIZE), detail);
                 }
                 session.recipe.push(entry);
             }
         }
         session.recipe.sort_by_key(|entry| entry.order);
-        let count = |outcome: &str| session.recipe.iter().filter(|e| e.outcome == outcome).count();
+        others(session)?;
+        let count =
+            |outcome: &str| session.recipe.iter().filter(|e| e.file == GENERALIZE && e.outcome == outcome).count();
         Ok(Some(format!(
             "{} done, {} by steps, {} by guards, {} left, {} unknown",
             count("done"),
@@ -90,6 +85,58 @@ impl Step for Recipe {
             count("unknown")
         )))
     }
+}
+
+fn place(file: &str) -> String {
+    format!(r"{FOLDER}\{file}")
+}
+
+fn entry(file: &'static str, node: &Node, work: &Work, outcome: &'static str, by: String) -> RecipeEntry {
+    RecipeEntry { file, order: node.order, component: node.component.clone(), wants: work.to_string(), outcome, by }
+}
+
+/// The nodes of an action file, or why there are none.
+fn read(session: &mut Session<'_>, file: &str) -> Result<std::result::Result<Vec<Node>, String>> {
+    let path = place(file);
+    let tree: &dyn Tree = session.tree;
+    let Some(node) = tree.resolve(tree.root(), &path).within(&path)? else {
+        return Ok(Err("the image has no recipe".to_owned()));
+    };
+    if tree.size(node).within(&path)? > recipe::MAX_BYTES as u64 {
+        session.find(Level::Note, "recipe-unreadable", &path, "it is larger than any recipe");
+        return Ok(Err("the recipe is too large".to_owned()));
+    }
+    Ok(recipe::parse(&tree.read(node).within(&path)?).map_err(|error| {
+        session.find(Level::Note, "recipe-unreadable", &path, error.to_string());
+        "the recipe cannot be read".to_owned()
+    }))
+}
+
+/// What the two other files say. An entry of specialize is paired with what the same module wanted of generalize: some restore
+/// what their twin has saved.
+fn others(session: &mut Session<'_>) -> Result<()> {
+    let mut told = Vec::new();
+    for node in read(session, CLEANUP)?.unwrap_or_default() {
+        for work in &node.work {
+            let (outcome, by) = match work {
+                Work::Entry(name) | Work::Validation(name) => answer(session, name),
+                _ => ("left", "Sysprep's cleanup before generalizing is read only".to_owned()),
+            };
+            told.push(entry(CLEANUP, &node, work, outcome, by));
+        }
+    }
+    for node in read(session, SPECIALIZE)?.unwrap_or_default() {
+        for work in &node.work {
+            let module = |wants: &str| wants.split_once('!').map(|(module, _)| module.to_ascii_lowercase());
+            let own = module(&work.to_string());
+            let twins = session.recipe.iter().filter(|e| own.is_some() && module(&e.wants) == own);
+            let twins: Vec<String> = twins.map(|e| format!("{}: {} {}", e.wants, e.outcome, e.by)).collect();
+            let by = if twins.is_empty() { "no twin in Generalize.xml".to_owned() } else { twins.join("; ") };
+            told.push(entry(SPECIALIZE, &node, work, "first start", by));
+        }
+    }
+    session.recipe.extend(told);
+    Ok(())
 }
 
 fn carry_out(session: &mut Session<'_>, node: &Node, work: &Work) -> Result<RecipeEntry> {
@@ -112,7 +159,7 @@ fn carry_out(session: &mut Session<'_>, node: &Node, work: &Work) -> Result<Reci
             },
         },
     };
-    Ok(RecipeEntry { order: node.order, component: node.component.clone(), wants: work.to_string(), outcome, by })
+    Ok(entry(GENERALIZE, node, work, outcome, by))
 }
 
 /// Who answers a DLL entry, of the steps that run.
