@@ -88,6 +88,8 @@ fn options(args: &Generalize) -> Result<Options> {
         sid,
         computer_name: args.computer_name.clone(),
         unattend: unattend.transpose()?,
+        leave_domain: args.leave_domain,
+        workgroup: args.workgroup.clone(),
         steps: args.steps.as_deref().map_or(Ok(StepSelection::default()), StepSelection::parse)?,
         rules: args.rules.iter().map(|path| RuleFile::load(path)).collect::<reseal::Result<_>>()?,
         schedule_chkdsk: args.schedule_chkdsk,

@@ -162,7 +162,7 @@ fn stage(
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
     findings.extend(sound(std::mem::take(&mut survey.findings), "before")?);
-    findings.extend(checked.iter().flat_map(Checked::findings));
+    findings.extend(checked.iter().flat_map(|check| check.findings(options)));
     let broken_before = invariants::broken(&hives, &tree)?;
     let fixed = invariants::untouchable(&hives)?;
 
@@ -195,7 +195,9 @@ fn stage(
 
     observer.phase("self-check");
     findings.extend(compare_invariants(broken_before, invariants::broken(&hives, &tree)?)?);
-    refuse_unless(invariants::untouchable(&hives)? == fixed, "the boot key or the start of a service changed")?;
+    let leaves = options.leave_domain;
+    let kept = invariants::is_untouched(&fixed, &invariants::untouchable(&hives)?, leaves);
+    refuse_unless(kept, "the boot key or the start of a service changed")?;
     if hives_written > 0 || !staged.changes.is_empty() {
         read_back(image, &partition, &tree, &hives)?;
     }

@@ -39,6 +39,7 @@ mod reference;
 mod reg_text;
 mod rules;
 mod sam;
+mod sam_edit;
 mod scope;
 mod scrub;
 mod sealed_state;

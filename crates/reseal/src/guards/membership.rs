@@ -27,7 +27,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: Some("domain-member"),
         answers: "spopk.dll: Sysprep leaves the domain",
         evidence: Evidence::Confirmed,
-        remedy: "leave the domain in Windows: `Remove-Computer -WorkgroupName WORKGROUP -Force`",
+        remedy: "give `--leave-domain`, or leave the domain in Windows: `Remove-Computer -WorkgroupName WORKGROUP -Force`",
         look: Look::With(member),
     },
     Check {
@@ -38,7 +38,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: None,
         answers: "table of limits: domain joined",
         evidence: Evidence::Inferred,
-        remedy: "leave the domain in Windows, so that the account's password goes: `Remove-Computer -Force`",
+        remedy: "give `--leave-domain`, or leave the domain in Windows, so that the account's password goes: `Remove-Computer -Force`",
         look: Look::With(machine_account),
     },
     Check {

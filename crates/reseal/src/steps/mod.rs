@@ -1,11 +1,13 @@
 //! The steps. A step is one file; its position in [`STEPS`] is the order of execution.
 
+mod accounts;
 mod answer_file;
 mod cached_logons;
 mod computer_name;
 mod data_rules;
 mod device_settings;
 mod event_logs;
+mod leave_domain;
 mod machine_ids;
 mod machine_sid;
 mod mounted_devices;
@@ -21,6 +23,7 @@ use crate::scope::Scope;
 use crate::session::Session;
 use serde::Serialize;
 
+pub(crate) use leave_domain::ID as LEAVE_DOMAIN;
 pub use machine_sid::SidOutcome;
 pub(crate) use scrub::ID as SCRUB;
 
@@ -94,6 +97,8 @@ pub(crate) trait Step: Sync {
 
 /// All steps in the order of execution.
 pub(crate) static STEPS: &[&dyn Step] = &[
+    // Before the machine SID: what goes is named by the old one.
+    &leave_domain::LeaveDomain,
     &machine_sid::MachineSid,
     &computer_name::ComputerName,
     &machine_ids::MachineIds,
