@@ -91,6 +91,7 @@ pub(crate) enum ProgressMode {
   reseal generalize gold.vhdx -o audit.vhdx --audit
   reseal generalize gold.vhdx -o s.vhdx --reference sealed-by-sysprep.vhdx
   reseal generalize member.vhdx -o s.vhdx --leave-domain --workgroup LAB
+  reseal generalize joined.vhdx -o s.vhdx --leave-entra
   reseal generalize gold.vhdx --dry-run --json
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
@@ -145,6 +146,9 @@ pub(crate) struct Generalize {
     /// The workgroup of a machine that leaves its domain; WORKGROUP when not given.
     #[arg(long, value_name = "NAME", requires = "leave_domain")]
     pub(crate) workgroup: Option<String>,
+    /// Leave Entra ID (Azure AD) and device management: join, enrolments, their tasks and certificates.
+    #[arg(long)]
+    pub(crate) leave_entra: bool,
     /// Steps, such as machine-sid,setup-state or default,-event-logs. See `reseal steps`.
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub(crate) steps: Option<String>,

@@ -90,6 +90,7 @@ fn options(args: &Generalize) -> Result<Options> {
         unattend: unattend.transpose()?,
         leave_domain: args.leave_domain,
         workgroup: args.workgroup.clone(),
+        leave_entra: args.leave_entra,
         steps: args.steps.as_deref().map_or(Ok(StepSelection::default()), StepSelection::parse)?,
         rules: args.rules.iter().map(|path| RuleFile::load(path)).collect::<reseal::Result<_>>()?,
         schedule_chkdsk: args.schedule_chkdsk,

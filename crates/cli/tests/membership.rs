@@ -326,3 +326,141 @@ fn a_real_member_leaves() {
     assert!(!places.iter().any(is_account), "{places:#?}");
     reseal(["generalize", &out, "-n", "--leave-domain"]).exits(5);
 }
+
+const CACHE: &str = r"Microsoft\Windows NT\CurrentVersion\Schedule\TaskCache";
+const MANAGED: &str = r"\Microsoft\Windows\EnterpriseMgmt\0B1D4A0D-1111-2222-3333-444455556666";
+const MY: &str = r"Microsoft\SystemCertificates\MY\Certificates";
+
+/// A value in DER.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let len = content.len() as u16;
+    let head = if len < 128 { vec![tag, len as u8] } else { [vec![tag, 0x82], len.to_be_bytes().to_vec()].concat() };
+    [head, content.to_vec()].concat()
+}
+
+/// A certificate as the registry keeps it, of an issuer.
+fn certificate(issuer: &str) -> Vec<u8> {
+    let common_name = |text: &str| {
+        let pair = [der(6, &[0x55, 4, 3]), der(0x13, text.as_bytes())].concat();
+        der(0x30, &der(0x31, &der(0x30, &pair)))
+    };
+    let subject = common_name("MS-Organization-Access is who I am");
+    let signed = [der(0xa0, &der(2, &[2])), der(2, &[9]), der(0x30, &[]), common_name(issuer), subject].concat();
+    let whole = der(0x30, &[der(0x30, &signed), der(0x30, &[]), der(3, &[0; 257])].concat());
+    let property = |id: u32, data: &[u8]| {
+        [&id.to_le_bytes()[..], &[1, 0, 0, 0], &(data.len() as u32).to_le_bytes(), data].concat()
+    };
+    [property(3, &[9; 20]), property(32, &whole)].concat()
+}
+
+/// A task with its file and all its keys.
+fn task(m: &mut Machine, path: &str, id: &str, list: &str) {
+    m.file(&format!(r"Windows\System32\Tasks{path}"), b"\xff\xfe<\0T\0a\0s\0k\0/\0>\0");
+    m.sz("SOFTWARE", &format!(r"{CACHE}\Tree{path}"), "Id", id);
+    m.sz("SOFTWARE", &format!(r"{CACHE}\Tasks\{id}"), "Path", path);
+    m.key("SOFTWARE", &format!(r"{CACHE}\{list}\{id}"));
+}
+
+fn enrol(m: &mut Machine) {
+    m.key("SYSTEM", r"ControlSet001\Control\CloudDomainJoin\JoinInfo\AB12");
+    m.key("SYSTEM", r"ControlSet002\Control\CloudDomainJoin\TenantInfo\AB12");
+    let enrolment = r"Microsoft\Enrollments\0B1D4A0D-1111-2222-3333-444455556666";
+    m.dword("SOFTWARE", enrolment, "EnrollmentState", 1);
+    m.sz("SOFTWARE", enrolment, "ProviderID", "MS DM Server");
+    m.key("SOFTWARE", r"Microsoft\Enrollments\ValidNodePaths\x");
+    m.key("SOFTWARE", r"Microsoft\Enrollments\Status\0B1D4A0D-1111-2222-3333-444455556666");
+    m.dword("SOFTWARE", r"Microsoft\PolicyManager\current\device\Camera", "AllowCamera", 0);
+    m.dword("SOFTWARE", r"Microsoft\PolicyManager\default\Camera", "AllowCamera", 1);
+    for (name, issuer) in [
+        ("A1", "MS-Organization-Access"),
+        ("A2", "MS-Organization-P2P-Access [2024]"),
+        ("A3", "Microsoft Intune MDM Device CA"),
+        ("B1", "Contoso Issuing CA"),
+    ] {
+        m.set("SOFTWARE", &format!(r"{MY}\{name}"), "Blob", types::BINARY, &certificate(issuer));
+    }
+    task(m, &format!(r"{MANAGED}\Schedule #1"), "{0D0D0D0D-1111-2222-3333-444455556666}", "Plain");
+    task(m, &format!(r"{MANAGED}\PushLaunch"), "{0E0E0E0E-1111-2222-3333-444455556666}", "Logon");
+    task(m, r"\Microsoft\Windows\Other\Stays", "{0F0F0F0F-1111-2222-3333-444455556666}", "Plain");
+}
+
+fn keys(hive: &Hive, path: &str) -> Vec<String> {
+    let Some(key) = hive.key(path).unwrap() else { return Vec::new() };
+    let names = hive.subkeys(key).unwrap().into_iter().map(|k| hive.name(k).unwrap());
+    names.map(|units| String::from_utf16(&units).unwrap()).collect()
+}
+
+#[test]
+fn a_joined_machine_leaves_entra_and_management() {
+    let bench = Bench::new();
+    let sound = machine::sound(&bench);
+    machine::planted(&sound, &bench.path("joined.raw"), Mangle::No, enrol);
+    let (joined, out) = (bench.arg("joined.raw"), bench.arg("sealed.raw"));
+    reseal(["generalize", &joined, "-n"]).exits(3).says("entra-joined").says("--leave-entra");
+    reseal(["generalize", &joined, "-n", "--steps", "all"]).exits(3).says("entra-joined");
+    let report = seal(&joined, &out, &["--leave-entra"]);
+    assert_plan_is_diff(&joined, &out, &report);
+    assert!(findings(&report, "mdm-enrolled").is_empty(), "it is solved");
+    assert!(findings(&report, "task-left").is_empty());
+
+    let after = hives(&out);
+    let (system, software) = (of(&after, "SYSTEM"), of(&after, "SOFTWARE"));
+    assert!(keys(system, r"ControlSet001\Control\CloudDomainJoin\JoinInfo").is_empty());
+    assert!(keys(system, r"ControlSet002\Control\CloudDomainJoin\TenantInfo").is_empty());
+    assert_eq!(keys(software, r"Microsoft\Enrollments"), ["Status", "ValidNodePaths"]);
+    assert!(keys(software, r"Microsoft\Enrollments\Status").is_empty());
+    assert_eq!(keys(software, r"Microsoft\Enrollments\ValidNodePaths"), ["x"]);
+    assert!(keys(software, r"Microsoft\PolicyManager\current").is_empty());
+    assert_eq!(keys(software, r"Microsoft\PolicyManager\default"), ["Camera"]);
+    assert_eq!(keys(software, MY), ["B1"], "a certificate of another issuer stays");
+    for id in ["{0D0D0D0D-1111-2222-3333-444455556666}", "{0E0E0E0E-1111-2222-3333-444455556666}"] {
+        for list in ["Tasks", "Plain", "Logon"] {
+            assert!(!keys(software, &format!(r"{CACHE}\{list}")).contains(&id.to_owned()), "{list} {id}");
+        }
+    }
+    assert!(keys(software, &format!(r"{CACHE}\Tree\Microsoft\Windows\EnterpriseMgmt")).is_empty());
+    assert_eq!(keys(software, &format!(r"{CACHE}\Tree\Microsoft\Windows\Other")), ["Stays"]);
+    let tasks = r"Windows\System32\Tasks\Microsoft\Windows";
+    assert_eq!(reseal(["fs", "ls", &out, &format!(r"{tasks}\EnterpriseMgmt")]).exits(0).text().trim(), "");
+    reseal(["fs", "cat", &out, &format!(r"{tasks}\Other\Stays")]).exits(0);
+    reseal(["fs", "check", &out]).exits(0);
+    reseal(["verify", &out]).exits(0);
+    reseal(["generalize", &out, "-n", "--leave-entra"]).exits(5);
+    reseal(["generalize", &out, "-n"]).exits(5);
+}
+
+#[test]
+fn what_of_management_does_not_fit_together() {
+    let bench = Bench::new();
+    let sound = machine::sound(&bench);
+    let (joined, out) = (bench.arg("joined.raw"), bench.arg("sealed.raw"));
+    // Tasks whose parts disagree stay as a whole, and are named.
+    machine::planted(&sound, &bench.path("joined.raw"), Mangle::No, |m| {
+        enrol(m);
+        m.sz("SOFTWARE", &format!(r"{CACHE}\Tasks\{{0E0E0E0E-1111-2222-3333-444455556666}}"), "Path", r"\Another");
+        m.sz("SOFTWARE", &format!(r"{CACHE}\Tree{MANAGED}\No file"), "Id", "{01010101-1111-2222-3333-444455556666}");
+        m.sz("SOFTWARE", &format!(r"{CACHE}\Tree{MANAGED}\Up"), "Id", r"..\Tasks");
+        m.file(&format!(r"Windows\System32\Tasks{MANAGED}\Up"), b"x");
+        m.file(&format!(r"Windows\System32\Tasks{MANAGED}\No key"), b"x");
+    });
+    let report = seal(&joined, &out, &["--leave-entra"]);
+    let left = findings(&report, "task-left");
+    for (name, why) in
+        [("PushLaunch", "belongs to"), ("No file", "no file"), ("Up", "no GUID"), ("No key", "no such task")]
+    {
+        assert!(left.iter().any(|f| f.contains(name) && f.contains(why)), "{name}: {left:#?}");
+    }
+    assert_eq!(left.len(), 4);
+    let names = reseal(["fs", "ls", &out, &format!(r"Windows\System32\Tasks{MANAGED}")]).exits(0).text();
+    assert!(
+        ["PushLaunch", "Up", "No key"].iter().all(|name| names.contains(name)) && !names.contains("Schedule"),
+        "{names}"
+    );
+    reseal(["generalize", &out, "-n", "--leave-entra"]).exits(5);
+    // A certificate that cannot be read may be one of those that go.
+    machine::planted(&joined, &bench.path("crafted.raw"), Mangle::No, |m| {
+        m.patch("SOFTWARE", &format!(r"{MY}\B1"), "Blob", |blob| blob.truncate(60));
+    });
+    let run = reseal(["generalize", &bench.arg("crafted.raw"), "-n", "--leave-entra"]).exits(7);
+    assert!(run.err.contains(r"Certificates\B1") && run.err.contains("0x"), "{}", run.err);
+}

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod browse;
+mod certificate;
 mod change;
 mod diff;
 mod error;

@@ -127,6 +127,8 @@ pub struct Options {
     pub leave_domain: bool,
     /// The workgroup to be in afterwards; `WORKGROUP` for a machine that leaves a domain when not given.
     pub workgroup: Option<String>,
+    /// Leave Entra ID, which otherwise refuses, and device management.
+    pub leave_entra: bool,
     /// Steps.
     pub steps: StepSelection,
     /// Further rules, of the user.
@@ -220,6 +222,7 @@ impl Options {
         match check {
             crate::guards::HALF_GENERALIZED_CHECK => self.repair,
             "domain-member" | "machine-account" => self.leave_domain,
+            "entra-joined" | "mdm-enrolled" => self.leave_entra,
             _ => false,
         }
     }
@@ -229,6 +232,7 @@ impl Options {
         match id {
             crate::steps::SCRUB => self.scrub,
             crate::steps::LEAVE_DOMAIN => self.leave_domain,
+            crate::steps::LEAVE_ENTRA => self.leave_entra,
             _ => false,
         }
     }

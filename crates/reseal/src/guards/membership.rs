@@ -49,7 +49,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: Some("entra-joined"),
         answers: "none: Microsoft's documents forbid it",
         evidence: Evidence::Inferred,
-        remedy: "in Windows run `dsregcmd /leave`",
+        remedy: "give `--leave-entra`, or in Windows run `dsregcmd /leave`",
         look: Look::With(entra),
     },
     Check {
@@ -60,7 +60,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: None,
         answers: "none: Microsoft's documents forbid it",
         evidence: Evidence::Unverified,
-        remedy: "in Windows: Settings, Accounts, Access work or school, Disconnect; or retire the device in the service",
+        remedy: "give `--leave-entra`, or in Windows: Settings, Accounts, Access work or school, Disconnect; or retire the device in the service",
         look: Look::With(mdm),
     },
     Check {

@@ -8,6 +8,7 @@ mod data_rules;
 mod device_settings;
 mod event_logs;
 mod leave_domain;
+mod leave_entra;
 mod machine_ids;
 mod machine_sid;
 mod mounted_devices;
@@ -16,6 +17,7 @@ mod schedule_chkdsk;
 mod scrub;
 pub(crate) mod setup_state;
 mod tables;
+mod tasks;
 
 use crate::Action;
 use crate::error::Result;
@@ -24,6 +26,7 @@ use crate::session::Session;
 use serde::Serialize;
 
 pub(crate) use leave_domain::ID as LEAVE_DOMAIN;
+pub(crate) use leave_entra::ID as LEAVE_ENTRA;
 pub use machine_sid::SidOutcome;
 pub(crate) use scrub::ID as SCRUB;
 
@@ -99,6 +102,7 @@ pub(crate) trait Step: Sync {
 pub(crate) static STEPS: &[&dyn Step] = &[
     // Before the machine SID: what goes is named by the old one.
     &leave_domain::LeaveDomain,
+    &leave_entra::LeaveEntra,
     &machine_sid::MachineSid,
     &computer_name::ComputerName,
     &machine_ids::MachineIds,
