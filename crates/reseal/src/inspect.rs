@@ -183,8 +183,8 @@ fn read(image: &Image, windows: &crate::image::Windows) -> Result<Read> {
     let facts = Facts::read(&hives)?;
     let survey = tree.survey()?;
     let disk = image.disk_facts(&windows.partition)?;
-    let (volume, answer) = (&windows.state, None);
-    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, answer };
+    let (volume, answer, leaving) = (&windows.state, None, &crate::leaving::Leaving::default());
+    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, answer, leaving };
     let checked = guards::run(&subject)?;
     Ok(Read { hives, facts, survey, checked })
 }

@@ -30,6 +30,7 @@ mod image;
 mod inputs;
 mod inspect;
 mod invariants;
+mod leaving;
 mod left_on_purpose;
 mod lsa;
 mod ntfs_tree;

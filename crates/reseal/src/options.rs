@@ -129,6 +129,12 @@ pub struct Options {
     pub workgroup: Option<String>,
     /// Leave Entra ID, which otherwise refuses, and device management.
     pub leave_entra: bool,
+    /// Local users to remove, by name.
+    pub remove_users: Vec<String>,
+    /// Local users to keep: where any is named, all other enabled users who are not built in go.
+    pub keep_users: Vec<String>,
+    /// Remove Store packages that only a user has.
+    pub remove_user_appx: bool,
     /// Steps.
     pub steps: StepSelection,
     /// Further rules, of the user.
@@ -223,6 +229,9 @@ impl Options {
             crate::guards::HALF_GENERALIZED_CHECK => self.repair,
             "domain-member" | "machine-account" => self.leave_domain,
             "entra-joined" | "mdm-enrolled" => self.leave_entra,
+            "store-apps" => self.remove_user_appx,
+            // Without a new SID nobody loses anything.
+            "user-secrets" => self.sid == Some(SidChoice::Keep) || !self.runs_by_id("machine-sid"),
             _ => false,
         }
     }
@@ -233,6 +242,8 @@ impl Options {
             crate::steps::SCRUB => self.scrub,
             crate::steps::LEAVE_DOMAIN => self.leave_domain,
             crate::steps::LEAVE_ENTRA => self.leave_entra,
+            crate::steps::REMOVE_USERS => !(self.remove_users.is_empty() && self.keep_users.is_empty()),
+            crate::steps::REMOVE_USER_APPX => self.remove_user_appx,
             _ => false,
         }
     }

@@ -3,12 +3,12 @@
 //! A check that refuses is a guard: `generalize` ends with exit 3 unless `--allow` names it. The others warn or note. A check
 //! that meets something that it does not understand says `unknown`; where it is a guard, that refuses too.
 
-mod apps;
+pub(crate) mod apps;
 mod disk;
 mod hives;
 mod look;
 mod membership;
-mod profiles;
+pub(crate) mod profiles;
 mod remote;
 mod role_table;
 mod roles;

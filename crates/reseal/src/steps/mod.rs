@@ -13,6 +13,8 @@ mod machine_ids;
 mod machine_sid;
 mod mounted_devices;
 mod recipe;
+mod remove_user_appx;
+mod remove_users;
 mod schedule_chkdsk;
 mod scrub;
 pub(crate) mod setup_state;
@@ -28,6 +30,8 @@ use serde::Serialize;
 pub(crate) use leave_domain::ID as LEAVE_DOMAIN;
 pub(crate) use leave_entra::ID as LEAVE_ENTRA;
 pub use machine_sid::SidOutcome;
+pub(crate) use remove_user_appx::ID as REMOVE_USER_APPX;
+pub(crate) use remove_users::ID as REMOVE_USERS;
 pub(crate) use scrub::ID as SCRUB;
 
 /// How sure it is that the step does what Sysprep does.
@@ -101,8 +105,10 @@ pub(crate) trait Step: Sync {
 /// All steps in the order of execution.
 pub(crate) static STEPS: &[&dyn Step] = &[
     // Before the machine SID: what goes is named by the old one.
+    &remove_users::RemoveUsers,
     &leave_domain::LeaveDomain,
     &leave_entra::LeaveEntra,
+    &remove_user_appx::RemoveUserAppx,
     &machine_sid::MachineSid,
     &computer_name::ComputerName,
     &machine_ids::MachineIds,

@@ -16,6 +16,8 @@ const LISTS: [&str; 4] = ["Plain", "Logon", "Boot", "Maintenance"];
 
 /// Folders of tasks nest at most this deep.
 const MAX_DEPTH: usize = 32;
+/// A longer file is no task.
+const MAX_FILE: u64 = 4 << 20;
 
 /// A task, by file or by key.
 #[derive(Debug, Default)]
@@ -63,6 +65,16 @@ fn files(tree: &dyn Tree, root: &str, out: &mut BTreeMap<String, Task>) -> Resul
         }
     }
     Ok(())
+}
+
+/// The file of a task; `None` when there is none, or one that is longer than any task.
+pub(super) fn content(session: &Session<'_>, task: &Task) -> Result<Option<Vec<u8>>> {
+    let Some(node) = task.file else { return Ok(None) };
+    let path = format!("{FOLDER}{}", task.path);
+    if session.tree.size(node).within(&path)? > MAX_FILE {
+        return Ok(None);
+    }
+    session.tree.read(node).within(&path).map(Some)
 }
 
 /// Removes a task with all that belongs to it, or nothing.
