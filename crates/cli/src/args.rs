@@ -90,6 +90,10 @@ pub(crate) enum ProgressMode {
   reseal generalize /dev/sdb --in-place --journal /var/lib/reseal
   reseal generalize gold.vhdx -o audit.vhdx --audit
   reseal generalize gold.vhdx -o s.vhdx --reference sealed-by-sysprep.vhdx
+  reseal generalize member.vhdx -o s.vhdx --leave-domain --workgroup LAB
+  reseal generalize joined.vhdx -o s.vhdx --leave-entra
+  reseal generalize gold.vhdx -o s.vhdx --keep-user admin --remove-user-appx
+  reseal generalize gold.vhdx -o s.vhdx --remove-user builder --remove-user tester
   reseal generalize gold.vhdx --dry-run --json
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
@@ -138,6 +142,24 @@ pub(crate) struct Generalize {
     /// Computer name, in the hives and in the answer file.
     #[arg(long, value_name = "NAME")]
     pub(crate) computer_name: Option<String>,
+    /// Leave the domain: the machine is in a workgroup afterwards. Profiles of domain users stay.
+    #[arg(long)]
+    pub(crate) leave_domain: bool,
+    /// The workgroup of a machine that leaves its domain; WORKGROUP when not given.
+    #[arg(long, value_name = "NAME", requires = "leave_domain")]
+    pub(crate) workgroup: Option<String>,
+    /// Leave Entra ID (Azure AD) and device management: join, enrolments, their tasks and certificates.
+    #[arg(long)]
+    pub(crate) leave_entra: bool,
+    /// Remove this local user with profile, folder, rights and tasks; repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove_user: Vec<String>,
+    /// Keep this local user: all other enabled users who are not built in go; repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) keep_user: Vec<String>,
+    /// Remove Store packages that a user has and that are not provisioned, for which Sysprep would fail.
+    #[arg(long)]
+    pub(crate) remove_user_appx: bool,
     /// Steps, such as machine-sid,setup-state or default,-event-logs. See `reseal steps`.
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub(crate) steps: Option<String>,

@@ -26,6 +26,8 @@ fn made_up_machine() {
         &["--steps", "machine-sid"],
         &["--steps", "default,-machine-sid,-event-logs"],
         &["--schedule-chkdsk"],
+        &["--remove-user", "bob", "--leave-domain", "--workgroup", "LAB"],
+        &["--keep-user", "bob", "--leave-entra", "--remove-user-appx"],
     ];
     for (i, more) in choices.iter().enumerate() {
         let out = bench.arg(&format!("sealed{i}.vhdx"));
@@ -58,7 +60,7 @@ fn real_set_a() {
         placed: real::set_a(&root).unwrap(),
         ..WindowsImage::default()
     };
-    sealed_real(&image, &["--allow", "dirty-hive,domain-member"], "set A");
+    sealed_real(&image, &["--allow", "dirty-hive", "--leave-domain", "--remove-user-appx"], "set A");
 }
 
 /// Windows 7, another family of hives.

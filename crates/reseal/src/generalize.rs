@@ -11,7 +11,7 @@ use crate::rules::recipe::RecipeEntry;
 use crate::session::Session;
 use crate::steps::STEPS;
 use crate::tree::{NodeId, Tree};
-use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, scrub, strays};
+use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, leaving, scrub, strays};
 use reseal_disk::Partition;
 use reseal_dtyp::{DomainSid, Finding, Guid, Level};
 use reseal_sid::SidMap;
@@ -156,13 +156,14 @@ fn stage(
     let (mut hives, mut survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
     let disk = image.disk_facts(&partition)?;
-    let (volume, answer) = (&state, options.unattend.as_deref());
-    let subject = Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk: &disk, answer };
+    let (volume, answer, leaving) = (&state, options.unattend.as_deref(), &leaving::users(options, &facts)?);
+    let subject =
+        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk: &disk, answer, leaving };
     let (checked, refusals) = guards::preflight(&subject, options)?;
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
     findings.extend(sound(std::mem::take(&mut survey.findings), "before")?);
-    findings.extend(checked.iter().flat_map(Checked::findings));
+    findings.extend(checked.iter().flat_map(|check| check.findings(options)));
     let broken_before = invariants::broken(&hives, &tree)?;
     let fixed = invariants::untouchable(&hives)?;
 
@@ -195,7 +196,8 @@ fn stage(
 
     observer.phase("self-check");
     findings.extend(compare_invariants(broken_before, invariants::broken(&hives, &tree)?)?);
-    refuse_unless(invariants::untouchable(&hives)? == fixed, "the boot key or the start of a service changed")?;
+    let kept = invariants::is_untouched(&fixed, &invariants::untouchable(&hives)?, options.leave_domain);
+    refuse_unless(kept, "the boot key or the start of a service changed")?;
     if hives_written > 0 || !staged.changes.is_empty() {
         read_back(image, &partition, &tree, &hives)?;
     }

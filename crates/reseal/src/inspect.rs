@@ -183,8 +183,8 @@ fn read(image: &Image, windows: &crate::image::Windows) -> Result<Read> {
     let facts = Facts::read(&hives)?;
     let survey = tree.survey()?;
     let disk = image.disk_facts(&windows.partition)?;
-    let (volume, answer) = (&windows.state, None);
-    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, answer };
+    let (volume, answer, leaving) = (&windows.state, None, &crate::leaving::Leaving::default());
+    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, answer, leaving };
     let checked = guards::run(&subject)?;
     Ok(Read { hives, facts, survey, checked })
 }
@@ -200,13 +200,14 @@ fn installation(image: &Image, windows: crate::image::Windows) -> Result<Install
     let hive_infos = hives.files.iter().map(|f| HiveInfo { path: f.path.clone(), state: state(f) }).collect();
     let broken = crate::invariants::broken(&hives, &windows.tree)?;
     let findings = std::mem::take(&mut hives.findings).into_iter().chain(broken).chain(survey.findings);
-    let findings = findings.chain(checked.iter().flat_map(Checked::findings));
+    let options = crate::Options::default();
+    let findings = findings.chain(checked.iter().flat_map(|check| check.findings(&options)));
     Ok(InstallationInfo {
         partition: windows.state.place,
         sealed: facts.setup.is_sealed(),
         hives: hive_infos,
         files: survey.files,
-        refusals: checked.iter().flat_map(|c| c.refusals(&crate::Options::default())).collect(),
+        refusals: checked.iter().flat_map(|c| c.refusals(&options)).collect(),
         findings: findings.map(ShownFinding::from).collect(),
         facts,
     })

@@ -145,9 +145,29 @@ fn control_sets(system: &Hive, out: &mut Vec<Finding>) -> Result<()> {
     Ok(())
 }
 
+/// A place with its bytes.
+type Kept = (String, Vec<u8>);
+/// Places with their bytes.
+pub(crate) type Untouchable = Vec<Kept>;
+
+/// Whether all is as it was. A machine that leaves its domain starts Netlogon on demand (3) and no longer by itself (2), as one
+/// in a workgroup does; nothing else may differ.
+pub(crate) fn is_untouched(before: &Untouchable, after: &Untouchable, leaves_domain: bool) -> bool {
+    let is_netlogon =
+        |path: &str| path.rsplit_once('\\').is_some_and(|(_, name)| name.eq_ignore_ascii_case("Netlogon"));
+    let same = |(was, is): (&Kept, &Kept)| {
+        was == is || leaves_domain && was.0 == is.0 && is_netlogon(&was.0) && was.1 == AUTOMATIC && is.1 == ON_DEMAND
+    };
+    before.len() == after.len() && before.iter().zip(after).all(same)
+}
+
+/// `Start` of a service that starts by itself, and of one that starts when it is asked for.
+pub(crate) const AUTOMATIC: [u8; 4] = 2u32.to_le_bytes();
+pub(crate) const ON_DEMAND: [u8; 4] = 3u32.to_le_bytes();
+
 /// What must be the same before and after: the boot key (four class names per control set) and the start of services that
 /// run during setup. One byte of the boot key, and neither SAM nor LSA can be read.
-pub(crate) fn untouchable(hives: &HiveSet) -> Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn untouchable(hives: &HiveSet) -> Result<Untouchable> {
     let mut out = Vec::new();
     let Some(system) = hives.machine(MachineHive::System).map(|file| &file.hive) else { return Ok(out) };
     for set in facts::control_sets(system)? {
@@ -166,4 +186,28 @@ pub(crate) fn untouchable(hives: &HiveSet) -> Result<Vec<(String, Vec<u8>)>> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_netlogon_and_only_from_two_to_three() {
+        let at = |name: &str, start: u32| -> Untouchable {
+            vec![(format!(r"ControlSet001\Services\{name}"), start.to_le_bytes().to_vec())]
+        };
+        assert!(is_untouched(&at("Netlogon", 2), &at("Netlogon", 3), true));
+        assert!(is_untouched(&at("Tcpip", 0), &at("Tcpip", 0), true));
+        for (before, after, leaves) in [
+            (at("Netlogon", 2), at("Netlogon", 3), false),
+            (at("Netlogon", 2), at("Netlogon", 4), true),
+            (at("Netlogon", 4), at("Netlogon", 3), true),
+            (at("Tcpip", 2), at("Tcpip", 3), true),
+            (at("Netlogon", 2), at("Netlogon2", 3), true),
+            (at("Netlogon", 2), Vec::new(), true),
+        ] {
+            assert!(!is_untouched(&before, &after, leaves), "{before:?} {after:?}");
+        }
+    }
 }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod browse;
+mod certificate;
 mod change;
 mod coverage;
 mod diff;
@@ -30,6 +31,7 @@ mod image;
 mod inputs;
 mod inspect;
 mod invariants;
+mod leaving;
 mod left_on_purpose;
 mod lsa;
 mod ntfs_tree;
@@ -40,6 +42,7 @@ mod reference;
 mod reg_text;
 mod rules;
 mod sam;
+mod sam_edit;
 mod scope;
 mod scrub;
 mod sealed_state;

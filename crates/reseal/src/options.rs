@@ -123,6 +123,18 @@ pub struct Options {
     pub computer_name: Option<String>,
     /// Content of the answer file.
     pub unattend: Option<Vec<u8>>,
+    /// Leave the domain, which otherwise refuses.
+    pub leave_domain: bool,
+    /// The workgroup to be in afterwards; `WORKGROUP` for a machine that leaves a domain when not given.
+    pub workgroup: Option<String>,
+    /// Leave Entra ID, which otherwise refuses, and device management.
+    pub leave_entra: bool,
+    /// Local users to remove, by name.
+    pub remove_users: Vec<String>,
+    /// Local users to keep: where any is named, all other enabled users who are not built in go.
+    pub keep_users: Vec<String>,
+    /// Remove Store packages that only a user has.
+    pub remove_user_appx: bool,
     /// Steps.
     pub steps: StepSelection,
     /// Further rules, of the user.
@@ -180,6 +192,11 @@ impl Options {
         {
             return Err(Error::new(Kind::Usage, format!("`{name}` is no computer name: {why}")));
         }
+        if let Some(name) = self.workgroup.as_deref()
+            && let Some(why) = workgroup_fault(name)
+        {
+            return Err(Error::new(Kind::Usage, format!("`{name}` is no name of a workgroup: {why}")));
+        }
         Ok(())
     }
 }
@@ -206,7 +223,38 @@ impl Options {
                 "leave one of them away",
             );
         }
+        if self.workgroup.is_some() && !self.leave_domain {
+            return usage("--workgroup says where a machine is that has left its domain", "give --leave-domain, too");
+        }
         Ok(())
+    }
+
+    /// Whether the user has asked for what a check warns of or refuses, so that it is solved.
+    pub(crate) fn solves(&self, check: &str) -> bool {
+        match check {
+            crate::guards::HALF_GENERALIZED_CHECK => self.repair,
+            "domain-member" | "machine-account" => self.leave_domain,
+            "entra-joined" | "mdm-enrolled" => self.leave_entra,
+            "store-apps" => self.remove_user_appx,
+            // Without a new SID nobody loses anything.
+            "user-secrets" => self.sid == Some(SidChoice::Keep) || !self.runs_by_id("machine-sid"),
+            _ => false,
+        }
+    }
+
+    /// Whether a step has an option of its own that was given: it runs, whatever was selected.
+    fn wants(&self, id: &str) -> bool {
+        match id {
+            crate::steps::SCRUB => self.scrub,
+            crate::steps::LEAVE_DOMAIN => self.leave_domain,
+            crate::steps::LEAVE_ENTRA => self.leave_entra,
+            crate::steps::REMOVE_USERS => !(self.remove_users.is_empty() && self.keep_users.is_empty()),
+            crate::steps::REMOVE_USER_APPX => self.remove_user_appx,
+            crate::steps::MACHINE_SECRETS => self.drop_machine_secrets,
+            crate::steps::DEVICES => self.drop_devices,
+            crate::steps::ACTIVATION => self.rearm,
+            _ => false,
+        }
     }
 
     /// Whether a step runs, on a server or on a client.
@@ -219,14 +267,7 @@ impl Options {
             };
         let selected =
             self.steps.runs(spec, is_server) && (!self.no_generalize || spec.phase == "handoff" || asked_for);
-        // One that has an option of its own is asked for by it, whatever was selected.
-        let by_option = match spec.id {
-            "machine-secrets" => self.drop_machine_secrets,
-            "devices" => self.drop_devices,
-            "activation" => self.rearm,
-            id => self.scrub && id == crate::steps::SCRUB,
-        };
-        selected || by_option
+        selected || self.wants(spec.id)
     }
 
     /// Whether a step runs ([`Options::runs`]) that runs on both by default.
@@ -246,6 +287,19 @@ pub(crate) fn computer_name_fault(name: &str) -> Option<&'static str> {
         Some("it must not consist of digits only")
     } else if name.starts_with('-') || name.ends_with('-') {
         Some("it must not begin or end with a hyphen")
+    } else {
+        None
+    }
+}
+
+/// Why a text is no name of a workgroup: a NetBIOS name of 1 to 15 characters, without those that Windows forbids in names of
+/// computers and domains.
+fn workgroup_fault(name: &str) -> Option<&'static str> {
+    let forbidden = |c: char| c.is_control() || "\"/\\[]:;|=,+*?<>".contains(c);
+    if name.trim().is_empty() || name.encode_utf16().count() > 15 {
+        Some("1 to 15 characters are needed")
+    } else if name.contains(forbidden) {
+        Some("none of \" / \\ [ ] : ; | = , + * ? < > may be in it")
     } else {
         None
     }
@@ -288,6 +342,7 @@ mod tests {
             Options { vm_mode: true, no_generalize: true, ..Options::default() },
             Options { vm_mode: true, boot_to: BootTo::Audit, ..Options::default() },
             Options { repair: true, no_generalize: true, ..Options::default() },
+            Options { workgroup: Some("LAB".to_owned()), ..Options::default() },
         ];
         assert!(bad.iter().all(|options| options.check().is_err_and(|e| e.kind() == Kind::Usage)));
         Options { no_generalize: true, boot_to: BootTo::Audit, ..Options::default() }.check().unwrap();
@@ -301,5 +356,7 @@ mod tests {
         for bad in ["", "X234567890123456", "12345", "-a", "a-", "a b", "ä"] {
             assert!(computer_name_fault(bad).is_some(), "{bad}");
         }
+        assert!(["LAB", "Fifteen letters", "ä"].iter().all(|good| workgroup_fault(good).is_none()));
+        assert!(["", " ", "Sixteen letters!", "A/B", "A\\B"].iter().all(|bad| workgroup_fault(bad).is_some()));
     }
 }

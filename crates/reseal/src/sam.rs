@@ -109,22 +109,12 @@ pub(crate) fn users(hive: &Hive) -> Result<Vec<User>> {
     Ok(out)
 }
 
-/// Members of a local group: `C` is a RID, four entries {offset, length, count} at 4, data from 52; the fourth entry's SIDs
-/// stand back to back.
+/// Members of a local group.
 fn alias_members(hive: &Hive, domain: &str, rid: u32) -> Result<Vec<Sid>> {
     let path = format!(r"SAM\Domains\{domain}\Aliases\{rid:08X}");
     let key = hive.key(&path)?.ok_or_else(|| Error::not_found(format!("the key {path} is missing")))?;
     let bytes = value(hive, key, "C")?;
-    let view = View::new("SAM C value", 0, &bytes);
-    let (offset, len) = (view.u32(40, "offset")? as usize, view.u32(44, "length")? as usize);
-    let mut rest = view.bytes(52usize.saturating_add(offset), len, "members")?;
-    let mut out = Vec::new();
-    while !rest.is_empty() {
-        let sid = Sid::read(rest)?;
-        rest = &rest[sid.byte_len()..];
-        out.push(sid);
-    }
-    Ok(out)
+    crate::sam_edit::alias_members(&bytes)
 }
 
 /// Whether the database is in the middle of a change: `RXACT` holds more than its idle value.

@@ -80,13 +80,17 @@ impl Plan<'_> {
 
     /// A file change names the file as it was; a rename says in before and after where it lay and lies.
     fn names_file(&self, path: &str) -> bool {
-        self.targets("file").any(|c| {
-            let path_of = |text: &str| text.starts_with('\\').then(|| text.to_owned());
-            let places =
-                [Some(word(&c["target"], "path").to_owned()), path_of(word(c, "before")), path_of(word(c, "after"))];
-            let is_removed_or_renamed = path_of(word(c, "after")).is_some() || c["after"].is_null();
-            places.iter().flatten().any(|p| if is_removed_or_renamed { is_below(path, p) } else { same(path, p) })
-        })
+        self.targets("folder").any(|c| is_below(path, word(&c["target"], "path")))
+            || self.targets("file").any(|c| {
+                let path_of = |text: &str| text.starts_with('\\').then(|| text.to_owned());
+                let places = [
+                    Some(word(&c["target"], "path").to_owned()),
+                    path_of(word(c, "before")),
+                    path_of(word(c, "after")),
+                ];
+                let is_removed_or_renamed = path_of(word(c, "after")).is_some() || c["after"].is_null();
+                places.iter().flatten().any(|p| if is_removed_or_renamed { is_below(path, p) } else { same(path, p) })
+            })
     }
 
     /// Whether what stood before holds the old SID, or what stands there now the new one.
@@ -170,6 +174,7 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
             let path = renamed.unwrap_or_else(|| word(target, "path"));
             entries.iter().any(|e| is_below(word(e, "path"), path))
         }
+        "folder" => entries.iter().any(|e| e["what"] == "removed" && same(word(e, "path"), word(target, "path"))),
         other => panic!("an unknown target `{other}`: {change}"),
     }
 }

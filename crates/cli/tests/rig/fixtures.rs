@@ -244,12 +244,12 @@ pub(crate) static FIXTURES: &[Fixture] = &[
     }),
     on("answer-files", Warn, r"Panther\unattend.xml", |m| {
         let text = format!(
-            "<unattend><AutoLogon><Password><Value>{SECRET}</Value><PlainText>true</PlainText></Password></AutoLogon></unattend>"
+            "<unattend xmlns=\"urn:schemas-microsoft-com:unattend\"><AutoLogon><Password><Value>{SECRET}</Value><PlainText>true</PlainText></Password></AutoLogon></unattend>"
         );
         m.file(r"Windows\Panther\unattend.xml", text.as_bytes());
     }),
     on("answer-files", Warn, r"Panther\Unattend\Unattend.xml", |m| {
-        let text = "<unattend><Password><Value>*SENSITIVE*DATA*DELETED*</Value></Password></unattend>";
+        let text = "<unattend xmlns=\"urn:schemas-microsoft-com:unattend\"><Password><Value>*SENSITIVE*DATA*DELETED*</Value></Password></unattend>";
         m.file(r"Windows\Panther\Unattend\Unattend.xml", text.as_bytes());
     }),
     on("answer-files", Warn, "UnattendFile", |m| m.sz("SYSTEM", "Setup", "UnattendFile", r"C:\build\a.xml")),

@@ -10,6 +10,7 @@ pub(crate) mod fixtures;
 pub(crate) mod logical;
 pub(crate) mod machine;
 pub(crate) mod remains;
+pub(crate) mod secrets;
 
 use reseal_testdata::{ImageBuilder, WindowsImage, machine_sid};
 use serde_json::Value;

@@ -7,7 +7,7 @@ use crate::steps::Evidence;
 use std::collections::BTreeSet;
 
 const GROUP: &str = "apps";
-const STORE: &str = r"Microsoft\Windows\CurrentVersion\Appx\AppxAllUserStore";
+pub(crate) const STORE: &str = r"Microsoft\Windows\CurrentVersion\Appx\AppxAllUserStore";
 
 pub(super) static CHECKS: &[Check] = &[
     Check {
@@ -18,8 +18,8 @@ pub(super) static CHECKS: &[Check] = &[
         guard: None,
         answers: "AppxSysprep.dll SysprepGeneralizeValidate: error 0x80073cf2",
         evidence: Evidence::Unverified,
-        remedy: "sealing does not fail for them; to be rid of them run in Windows \
-                 `Get-AppxPackage -AllUsers NAME | Remove-AppxPackage -AllUsers` (`--remove-user-appx` is planned)",
+        remedy: "sealing does not fail for them; to be rid of them give `--remove-user-appx`, or run in Windows \
+                 `Get-AppxPackage -AllUsers NAME | Remove-AppxPackage -AllUsers`",
         look: Look::With(user_packages),
     },
     Check {
@@ -36,7 +36,7 @@ pub(super) static CHECKS: &[Check] = &[
 ];
 
 /// Name and publisher of a full name `Name_Version_Architecture_Resource_Publisher`, in small letters.
-fn family(full: &str) -> Option<String> {
+pub(crate) fn family(full: &str) -> Option<String> {
     let mut parts = full.split('_');
     let (name, publisher) = (parts.next()?, parts.next_back()?);
     // A family itself has two parts only; bundles have five, with `~` as their resource.
@@ -54,6 +54,25 @@ const FRAMEWORKS: &[&str] = &[
     "microsoft.directxruntime",
 ];
 
+/// Packages of Windows itself, without which a new user meets a black screen on 24H2 and later.
+const SYSTEM: [&str; 3] = ["MicrosoftWindows.Client.CBS", "Microsoft.UI.Xaml.CBS", "MicrosoftWindows.Client.Core"];
+
+/// Keys of the store that list what everybody gets.
+pub(crate) const PROVISIONED: [&str; 2] = ["Applications", "InboxApplications"];
+
+/// Whether a key of the store is a user's. S-1-5-18 holds what is staged for everybody.
+pub(crate) fn is_user(name: &str) -> bool {
+    name.to_ascii_uppercase().starts_with("S-1-") && !name.eq_ignore_ascii_case("S-1-5-18")
+}
+
+/// Whether a package, by its full name, is one user's only, and none that others or Windows need.
+pub(crate) fn is_alone(full: &str, provisioned: &BTreeSet<String>) -> bool {
+    let is_system =
+        |family: &str| SYSTEM.iter().any(|name| family.starts_with(&format!("{}_", name.to_ascii_lowercase())));
+    let is_needed = |family: &str| FRAMEWORKS.iter().any(|start| family.starts_with(start)) || is_system(family);
+    family(full).is_some_and(|family| !provisioned.contains(&family) && !is_needed(&family))
+}
+
 /// Families below these keys of the store.
 fn families(subject: &Subject<'_>, lists: &[&str]) -> Looked<BTreeSet<String>> {
     let mut out = BTreeSet::new();
@@ -65,17 +84,19 @@ fn families(subject: &Subject<'_>, lists: &[&str]) -> Looked<BTreeSet<String>> {
 }
 
 fn user_packages(subject: &Subject<'_>, out: &mut Notices) -> Looked {
-    let provisioned = families(subject, &["Applications", "InboxApplications"])?;
+    let provisioned = families(subject, &PROVISIONED)?;
     for user in subject.subkeys(Software, STORE)? {
-        // S-1-5-18 holds what is staged for everybody.
-        if !user.to_ascii_uppercase().starts_with("S-1-") || user.eq_ignore_ascii_case("S-1-5-18") {
+        let leaves = |sid: &reseal_dtyp::Sid| {
+            sid.domain() == subject.facts.machine_sid && sid.rid().is_some_and(|rid| subject.leaving.has(rid))
+        };
+        if !is_user(&user) || user.parse().is_ok_and(|sid| leaves(&sid)) {
             continue;
         }
         let key = format!(r"{STORE}\{user}");
         let own = subject.subkeys(Software, &key)?;
-        let own: BTreeSet<String> = own.iter().filter_map(|name| family(name)).collect();
-        let alone = own.difference(&provisioned).filter(|f| !FRAMEWORKS.iter().any(|start| f.starts_with(start)));
-        let alone: Vec<&str> = alone.map(String::as_str).collect();
+        let own = own.iter().filter(|name| is_alone(name, &provisioned)).filter_map(|name| family(name));
+        let own: BTreeSet<String> = own.collect();
+        let alone: Vec<&str> = own.iter().map(String::as_str).collect();
         if !alone.is_empty() {
             let list = shortened(&alone);
             out.add(format!(r"SOFTWARE\{key}"), format!("{} packages are this user's only: {list}", alone.len()));
@@ -96,7 +117,7 @@ fn system_packages(subject: &Subject<'_>, out: &mut Notices) -> Looked {
         return Ok(());
     }
     let present = families(subject, &["Applications", "InboxApplications", "Staged", "S-1-5-18"])?;
-    for name in ["MicrosoftWindows.Client.CBS", "Microsoft.UI.Xaml.CBS", "MicrosoftWindows.Client.Core"] {
+    for name in SYSTEM {
         let start = format!("{}_", name.to_ascii_lowercase());
         if !present.iter().any(|family| family.starts_with(&start)) {
             let detail = format!("{name} is neither staged nor provisioned: a new user meets a black screen");

@@ -5,6 +5,7 @@ use crate::Facts;
 use crate::error::Within;
 use crate::hives::HiveSet;
 use crate::image::DiskFacts;
+use crate::leaving::Leaving;
 use crate::scope::MachineHive;
 use crate::tree::{NodeId, Survey, Tree, TreeEntry};
 use crate::volume_state::VolumeState;
@@ -20,6 +21,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) disk: &'a DiskFacts,
     /// The answer file that will be placed.
     pub(crate) answer: Option<&'a [u8]>,
+    /// Who will be removed.
+    pub(crate) leaving: &'a Leaving,
 }
 
 /// Why a check cannot tell.

@@ -27,7 +27,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: Some("domain-member"),
         answers: "spopk.dll: Sysprep leaves the domain",
         evidence: Evidence::Confirmed,
-        remedy: "leave the domain in Windows: `Remove-Computer -WorkgroupName WORKGROUP -Force`",
+        remedy: "give `--leave-domain`, or leave the domain in Windows: `Remove-Computer -WorkgroupName WORKGROUP -Force`",
         look: Look::With(member),
     },
     Check {
@@ -38,7 +38,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: None,
         answers: "table of limits: domain joined",
         evidence: Evidence::Inferred,
-        remedy: "leave the domain in Windows, so that the account's password goes: `Remove-Computer -Force`",
+        remedy: "give `--leave-domain`, or leave the domain in Windows, so that the account's password goes: `Remove-Computer -Force`",
         look: Look::With(machine_account),
     },
     Check {
@@ -49,7 +49,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: Some("entra-joined"),
         answers: "none: Microsoft's documents forbid it",
         evidence: Evidence::Inferred,
-        remedy: "in Windows run `dsregcmd /leave`",
+        remedy: "give `--leave-entra`, or in Windows run `dsregcmd /leave`",
         look: Look::With(entra),
     },
     Check {
@@ -60,7 +60,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: None,
         answers: "none: Microsoft's documents forbid it",
         evidence: Evidence::Unverified,
-        remedy: "in Windows: Settings, Accounts, Access work or school, Disconnect; or retire the device in the service",
+        remedy: "give `--leave-entra`, or in Windows: Settings, Accounts, Access work or school, Disconnect; or retire the device in the service",
         look: Look::With(mdm),
     },
     Check {

@@ -3,12 +3,12 @@
 //! A check that refuses is a guard: `generalize` ends with exit 3 unless `--allow` names it. The others warn or note. A check
 //! that meets something that it does not understand says `unknown`; where it is a guard, that refuses too.
 
-mod apps;
+pub(crate) mod apps;
 mod disk;
 mod hives;
 mod look;
 mod membership;
-mod profiles;
+pub(crate) mod profiles;
 mod remote;
 mod role_table;
 mod roles;
@@ -21,6 +21,7 @@ mod volume;
 
 pub(crate) use look::{Notices, Stop, Subject};
 pub(crate) use roles::installed as installed_roles;
+pub(crate) use setup_state::HALF_GENERALIZED_CHECK;
 
 use crate::error::{Kind, Result};
 use crate::options::Options;
@@ -226,15 +227,19 @@ impl Checked {
             Refusal::new(guard, self.check.group, format!("{} cannot be told: {why}", self.check.id), self.check.remedy)
         });
         let allow = |mut refusal: Refusal| {
-            refusal.allowed = (refusal.allowable && options.allow.iter().any(|id| id == refusal.id))
-                || (options.repair && self.check.id == setup_state::HALF_GENERALIZED_CHECK);
+            refusal.allowed =
+                (refusal.allowable && options.allow.iter().any(|id| id == refusal.id)) || options.solves(self.check.id);
             refusal
         };
         found.chain(doubt).map(allow).collect()
     }
 
-    /// The findings that come of it: warnings, and what could not be told of a check that is no guard.
-    pub(crate) fn findings(&self) -> Vec<Finding> {
+    /// The findings that come of it: warnings, and what could not be told of a check that is no guard. None of what the user
+    /// has asked to solve.
+    pub(crate) fn findings(&self, options: &Options) -> Vec<Finding> {
+        if options.solves(self.check.id) {
+            return Vec::new();
+        }
         let level = |inconsistent| if inconsistent { Level::Inconsistent } else { Level::Note };
         let warned = self.notices.iter().filter(|n| n.weight == Weight::Warn);
         let warned = warned.map(|n| Finding::new(level(n.inconsistent), self.check.id, &n.place, &n.detail));

@@ -2,10 +2,11 @@
 
 use super::look::{Looked, Notices, Stop, Subject};
 use super::{Check, Look, Weight};
+use crate::error::{Result, Within};
 use crate::scope::MachineHive::Software;
 use crate::steps::Evidence;
-use crate::tree::TreeEntry;
-use reseal_dtyp::Guid;
+use crate::tree::{Tree, TreeEntry};
+use reseal_dtyp::{Guid, Sid};
 
 const GROUP: &str = "profiles";
 const LIST: &str = r"Microsoft\Windows NT\CurrentVersion\ProfileList";
@@ -68,7 +69,7 @@ fn without_folder(subject: &Subject<'_>, out: &mut Notices) -> Looked {
 }
 
 /// Folders below Users that belong to nobody.
-const NOBODY: &[&str] = &["default", "default user", "public", "all users", "defaultapppool"];
+pub(crate) const NOBODY: &[&str] = &["default", "default user", "public", "all users", "defaultapppool"];
 
 fn homes(subject: &Subject<'_>) -> Looked<Vec<TreeEntry>> {
     let mut homes = subject.entries("Users")?;
@@ -95,37 +96,59 @@ fn without_profile(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     Ok(())
 }
 
-/// Master keys are files named after a GUID, below a folder named after the user's SID. Those of domain users hang on the
-/// domain's SID and stay.
+/// What hangs on a user's password and SID.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// DPAPI master keys.
+    pub(crate) keys: usize,
+    credentials: usize,
+    vaults: usize,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "what {} DPAPI master keys protect: browser passwords and cookies, EFS and certificate keys, {} saved \
+             credentials, {} vaults",
+            self.keys, self.credentials, self.vaults
+        )
+    }
+}
+
+/// What a home, by its path from the volume's root, keeps of users whom `is_meant` names. Master keys are files named after a
+/// GUID, below a folder named after the user's SID.
+pub(crate) fn kept(tree: &dyn Tree, home: &str, is_meant: impl Fn(&Sid) -> bool) -> Result<Kept> {
+    let entries = |path: &str| tree.entries_of(tree.root(), path).within(path);
+    let protect = format!(r"{home}\AppData\Roaming\Microsoft\Protect");
+    let mut out = Kept::default();
+    for folder in entries(&protect)? {
+        let name = folder.name_lossy();
+        if folder.is_dir && !folder.is_reparse && name.parse().is_ok_and(|sid| is_meant(&sid)) {
+            let files = entries(&format!(r"{protect}\{name}"))?;
+            out.keys += files.iter().filter(|f| !f.is_dir && Guid::parse(&f.name_lossy()).is_some()).count();
+        }
+    }
+    let count = |below: &str| -> Result<usize> {
+        let roots = ["Local", "Roaming"].map(|root| format!(r"{home}\AppData\{root}\Microsoft\{below}"));
+        Ok(entries(&roots[0])?.len() + entries(&roots[1])?.len())
+    };
+    (out.credentials, out.vaults) = (count("Credentials")?, count("Vault")?);
+    Ok(out)
+}
+
+/// Keys of domain users hang on the domain's SID and stay; users who are removed lose everything, which is told there.
 fn secrets(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     let Some(machine) = subject.facts.machine_sid else {
         return Err(Stop::Absent("the image has no machine SID".to_owned()));
     };
-    let own = format!("{machine}-");
+    let stays = |sid: &Sid| sid.domain() == Some(machine) && sid.rid().is_some_and(|rid| !subject.leaving.has(rid));
     for home in homes(subject)? {
         let path = format!(r"Users\{}", home.name_lossy());
-        let protect = format!(r"{path}\AppData\Roaming\Microsoft\Protect");
-        let mut keys = 0;
-        for folder in subject.entries(&protect)? {
-            let sid = folder.name_lossy();
-            if folder.is_dir && !folder.is_reparse && sid.starts_with(&own) {
-                let files = subject.entries(&format!(r"{protect}\{sid}"))?;
-                keys += files.iter().filter(|f| !f.is_dir && Guid::parse(&f.name_lossy()).is_some()).count();
-            }
-        }
-        let count = |below: &str| -> Looked<usize> {
-            let roots = ["Local", "Roaming"].map(|r| format!(r"{path}\AppData\{r}\Microsoft\{below}"));
-            Ok(subject.entries(&roots[0])?.len() + subject.entries(&roots[1])?.len())
-        };
-        if keys > 0 {
-            let detail = format!(
-                "{} loses what {keys} DPAPI master keys protect: browser passwords and cookies, EFS and certificate keys, \
-                 {} saved credentials, {} vaults",
-                home.name_lossy(),
-                count("Credentials")?,
-                count("Vault")?
-            );
-            out.add(format!(r"\{protect}"), detail);
+        let kept = kept(subject.tree, &path, stays)?;
+        if kept.keys > 0 {
+            let place = format!(r"\{path}\AppData\Roaming\Microsoft\Protect");
+            out.add(place, format!("{} loses {kept}", home.name_lossy()));
         }
     }
     Ok(())

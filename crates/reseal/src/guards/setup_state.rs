@@ -9,7 +9,7 @@ use crate::steps::setup_state::{CORRUPT, SYSPREP};
 
 const GROUP: &str = "setup-state";
 /// The check that `--repair` answers.
-pub(super) const HALF_GENERALIZED_CHECK: &str = "half-generalized";
+pub(crate) const HALF_GENERALIZED_CHECK: &str = "half-generalized";
 
 pub(super) static CHECKS: &[Check] = &[
     Check {

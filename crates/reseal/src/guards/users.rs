@@ -77,7 +77,8 @@ fn no_way_in(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     if subject.answer.is_none() && unattend::makes_an_account(in_place.as_deref()) {
         return Ok(());
     }
-    if !subject.facts.users.iter().any(|u| u.enabled && u.administrator && u.rid != 500) {
+    let mut stay = subject.facts.users.iter().filter(|u| !subject.leaving.has(u.rid));
+    if !stay.any(|u| u.enabled && u.administrator && u.rid != 500) {
         let detail = "no enabled local administrator but the built-in one, which specialize disables: only OOBE's questions \
                       or an answer file make one";
         out.add(r"SAM\Domains\Account\Users", detail);
@@ -135,7 +136,7 @@ fn autologon(subject: &Subject<'_>, out: &mut Notices) -> Looked {
 
 fn linked(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     let hive = subject.hive(Sam)?;
-    for (rid, key) in sam::user_keys(hive)? {
+    for (rid, key) in sam::user_keys(hive)?.into_iter().filter(|(rid, _)| !subject.leaving.has(*rid)) {
         if hive.value(key, "InternetUserName")?.is_some() || hive.value(key, "InternetSID")?.is_some() {
             let name = subject.facts.users.iter().find(|u| u.rid == rid).map_or("?", |u| u.name.as_str());
             let detail = format!("{name} signs in with a Microsoft account: offline sign-in may need the network once");

@@ -11,8 +11,11 @@ const SCRIPT: &str = r"Windows\Setup\Scripts\SetupComplete.cmd";
 const COMMAND: &str = r#"cscript.exe //B //NoLogo "%SystemRoot%\System32\slmgr.vbs" /rearm"#;
 const SPP: &str = "Microsoft-Windows-Security-SPP";
 
+/// Its id: the option asks for it whatever `--steps` says.
+pub(crate) const ID: &str = "activation";
+
 static SPEC: Spec = Spec {
-    id: "activation",
+    id: ID,
     title: "Rearm licensing at the first start",
     about: "With --activation rearm, a Windows\\Setup\\Scripts\\SetupComplete.cmd rearms licensing in every copy when setup has \
             ended; it counts after the next restart. Licensing itself is kept in a store that detects changes and is never \

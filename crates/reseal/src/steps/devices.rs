@@ -29,8 +29,11 @@ const CLASSES: &[(&str, &str)] = &[
 /// Buses of what is not plugged in, whatever the class.
 const KEPT_BUSES: &[&str] = &["ROOT", "HTREE", "SWD", "SW", "ACPI", "ACPI_HAL", "UMB", "UEFI"];
 
+/// Its id: the option asks for it whatever `--steps` says.
+pub(crate) const ID: &str = "devices";
+
 static SPEC: Spec = Spec {
-    id: "devices",
+    id: ID,
     title: "Forget devices that belong to this machine",
     about: "With --devices drop: instances of display, sound, input, camera, Bluetooth, printer and similar devices go, with \
             their driver keys and interfaces; drivers stay. Devices of ROOT, HTREE, SWD and ACPI, storage controllers and \

@@ -13,8 +13,11 @@ const MACHINE_KEYS: &str = r"ProgramData\Microsoft\Crypto\RSA\MachineKeys";
 /// How the files of IIS' own keys begin: iisConfigurationKey, iisWasKey and the keys of older versions.
 const IIS_KEYS: [&str; 3] = ["6de9cb26", "76944fb3", "c2319c42"];
 
+/// Its id: the option asks for it whatever `--steps` says.
+pub(crate) const ID: &str = "machine-secrets";
+
 static SPEC: Spec = Spec {
-    id: "machine-secrets",
+    id: ID,
     title: "Remove the machine's private keys and what protects them",
     about: "With --machine-secrets drop: the certificates of the machine and their private keys, the keys, credentials and \
             vaults of the system and the service accounts, their DPAPI master keys, and last the secret that protects those \

@@ -1,5 +1,6 @@
 //! The steps. A step is one file; its position in [`STEPS`] is the order of execution.
 
+mod accounts;
 mod activation;
 mod answer_file;
 mod cached_logons;
@@ -8,15 +9,20 @@ mod data_rules;
 mod device_settings;
 mod devices;
 mod event_logs;
+mod leave_domain;
+mod leave_entra;
 mod machine_ids;
 mod machine_secrets;
 mod machine_sid;
 mod mounted_devices;
 mod recipe;
+mod remove_user_appx;
+mod remove_users;
 mod schedule_chkdsk;
 mod scrub;
 pub(crate) mod setup_state;
 mod tables;
+mod tasks;
 mod transaction_ids;
 
 use crate::Action;
@@ -25,7 +31,14 @@ use crate::scope::Scope;
 use crate::session::Session;
 use serde::Serialize;
 
+pub(crate) use activation::ID as ACTIVATION;
+pub(crate) use devices::ID as DEVICES;
+pub(crate) use leave_domain::ID as LEAVE_DOMAIN;
+pub(crate) use leave_entra::ID as LEAVE_ENTRA;
+pub(crate) use machine_secrets::ID as MACHINE_SECRETS;
 pub use machine_sid::SidOutcome;
+pub(crate) use remove_user_appx::ID as REMOVE_USER_APPX;
+pub(crate) use remove_users::ID as REMOVE_USERS;
 pub(crate) use scrub::ID as SCRUB;
 
 /// How sure it is that the step does what Sysprep does.
@@ -98,6 +111,11 @@ pub(crate) trait Step: Sync {
 
 /// All steps in the order of execution.
 pub(crate) static STEPS: &[&dyn Step] = &[
+    // Before the machine SID: what goes is named by the old one.
+    &remove_users::RemoveUsers,
+    &leave_domain::LeaveDomain,
+    &leave_entra::LeaveEntra,
+    &remove_user_appx::RemoveUserAppx,
     &machine_sid::MachineSid,
     &computer_name::ComputerName,
     &machine_ids::MachineIds,

@@ -174,11 +174,9 @@ fn answer(session: &Session<'_>, name: &str) -> (&'static str, String) {
     if specs.iter().any(|spec| runs(&spec)) {
         return ("step", ids(&mut specs.iter().filter(runs)));
     }
-    if !specs.is_empty() {
-        return ("left", format!("not asked for: {}", ids(&mut specs.iter())));
-    }
     match OTHERS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name)) {
         Some((_, outcome, why)) => (outcome, (*why).to_owned()),
+        None if !specs.is_empty() => ("left", format!("not asked for: {}", ids(&mut specs.iter()))),
         None => ("unknown", "no step answers this entry".to_owned()),
     }
 }

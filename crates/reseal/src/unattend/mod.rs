@@ -3,7 +3,7 @@
 mod compose;
 mod lint;
 mod rules;
-mod xml;
+pub(crate) mod xml;
 
 pub(crate) use compose::{Wanted, compose};
 pub use lint::{Complaint, Gravity, LintFor, lint_answer_file};

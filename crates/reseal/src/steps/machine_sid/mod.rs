@@ -262,7 +262,11 @@ fn record_descriptors(session: &mut Session<'_>, counts: DescriptorCounts) -> [u
 fn names(session: &mut Session<'_>, map: &SidMap) -> Result<usize> {
     let mut renamed = 0;
     for node in session.survey.named_after_sids.clone() {
-        let path = session.tree.path(node)?;
+        // A step before this one may have removed it.
+        let path = match session.tree.path(node) {
+            Err(e) if e.kind() == reseal_dtyp::Kind::NotFound => continue,
+            path => path?,
+        };
         let count = session.tree.rename_sids(node, map, session.inputs.now()).within(&path)?;
         if count == 0 {
             // The name holds a foreign SID.
