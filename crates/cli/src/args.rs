@@ -49,6 +49,9 @@ pub(crate) enum Command {
     Steps(Steps),
     /// List the checks, or show one.
     Checks(Checks),
+    /// List, add, remove and enable device drivers.
+    #[command(subcommand)]
+    Driver(Driver),
     /// Look into and edit registry hives.
     #[command(subcommand)]
     Hive(Hive),
@@ -304,6 +307,102 @@ pub(crate) struct Checks {
     /// One JSON document on stdout.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How a change of drivers is planned and written.
+#[derive(Debug, Args)]
+pub(crate) struct DriverEdit {
+    /// The new image; it must not exist.
+    #[arg(short, long, value_name = "OUT", required_unless_present_any = ["dry_run", "in_place"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) in_place: bool,
+    /// Folder for the journal, on a medium that keeps it; a block device needs one.
+    #[arg(long, value_name = "DIR", requires = "in_place")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Keep what stood there before beside the image, for `reseal recover --undo`.
+    #[arg(long, requires = "in_place")]
+    pub(crate) keep_undo: bool,
+    /// Show the plan and write nothing.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Go on although this guard refuses (dirty-volume, hibernated, dirty-hive); repeatable.
+    #[arg(long, value_name = "GUARD", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// Which installation, from 1, where the image has several.
+    #[arg(long, value_name = "N")]
+    pub(crate) installation: Option<usize>,
+    /// The time that counts as now: seconds since 1970 or 2026-01-01T00:00:00Z.
+    #[arg(long, value_name = "TIME", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) time: Option<String>,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Progress on stderr.
+    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    pub(crate) progress: ProgressMode,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  reseal driver ls gold.vhdx
+  reseal driver add gold.vhdx virtio/viostor/w11/amd64 -o kvm.vhdx
+  reseal driver add gold.vhdx virtio/vioscsi/w11/amd64/vioscsi.inf --dry-run
+  reseal driver enable gold.vhdx stornvme -o nvme.vhdx
+  reseal driver rm gold.vhdx oem4.inf --in-place
+
+Exit codes: 0 done, 3 refused, 5 nothing to do: it was added before.")]
+pub(crate) enum Driver {
+    /// List the packages that are not part of Windows: devices, services, folders.
+    Ls {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        image: String,
+        /// Which installation, from 1, where the image has several.
+        #[arg(long, value_name = "N")]
+        installation: Option<usize>,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a package: Windows installs it at its first start, and starts from the disks that it drives.
+    ///
+    /// The package is copied to Windows\Drivers\Reseal, which DevicePath names from then on. Of a storage driver, or a bus driver
+    /// that its INF starts at boot, the binary, the service and the entry by which Windows finds its devices are made at once.
+    Add {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        image: String,
+        /// The INF, or a folder with INFs for the Windows version and architecture of the image.
+        #[arg(value_name = "DIR|INF")]
+        package: PathBuf,
+        /// Refuse on any finding, such as a package without a catalog.
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        edit: DriverEdit,
+    },
+    /// Remove a package that is not part of Windows, with what nothing else needs.
+    Rm {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        image: String,
+        /// oemN.inf, the name of an INF that was added, or a service of the package.
+        #[arg(value_name = "INF|SERVICE")]
+        what: String,
+        /// Even when its service starts with Windows and drives disks.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        edit: DriverEdit,
+    },
+    /// Have a driver that is there start with Windows, such as stornvme or storahci.
+    Enable {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        image: String,
+        /// The service.
+        service: String,
+        #[command(flatten)]
+        edit: DriverEdit,
+    },
 }
 
 /// Which hive.

@@ -17,6 +17,7 @@
 mod browse;
 mod change;
 mod diff;
+mod driver;
 mod error;
 mod facts;
 mod fs_check;
@@ -55,6 +56,10 @@ mod volume_state;
 pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_list, fs_read};
 pub use change::{Change, StepOutcome, Target};
 pub use diff::{DescriptorSummary, DiffEntry, DiffKind, DiffOptions, Difference, Side, VolumeDifference, What, diff};
+pub use driver::{
+    AddedPackage, DriverList, DriverOptions, DriverPackage, DriverPlanned, DriverReport, DriverService, driver_add,
+    driver_enable, driver_list, driver_remove,
+};
 pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};
 pub use fs_check::{CheckObserver, CheckStage, VolumeCheck, fs_check};

@@ -80,7 +80,7 @@ impl Plan<'_> {
 
     /// A file change names the file as it was; a rename says in before and after where it lay and lies.
     fn names_file(&self, path: &str) -> bool {
-        self.targets("file").any(|c| {
+        self.targets("file").chain(self.targets("folder")).any(|c| {
             let path_of = |text: &str| text.starts_with('\\').then(|| text.to_owned());
             let places =
                 [Some(word(&c["target"], "path").to_owned()), path_of(word(c, "before")), path_of(word(c, "after"))];
@@ -165,7 +165,7 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
         },
         "file" if same(word(target, "path"), r"\$Volume") => entries.iter().any(|e| e["kind"] == "volume"),
         // A rename's own path has no entry when a folder above was renamed, too: what it became has one.
-        "file" => {
+        "file" | "folder" => {
             let renamed = Some(word(change, "after")).filter(|after| after.starts_with('\\'));
             let path = renamed.unwrap_or_else(|| word(target, "path"));
             entries.iter().any(|e| is_below(word(e, "path"), path))
