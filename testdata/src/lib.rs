@@ -6,6 +6,7 @@
 
 mod accounts;
 mod builder;
+pub mod drivers;
 pub mod fuzz;
 pub mod oracle;
 pub mod real;

@@ -107,15 +107,20 @@ fn options(args: &Generalize) -> Result<Options> {
     })
 }
 
-fn inputs(args: &Generalize) -> Result<Inputs> {
-    let now = match &args.time {
+/// The time that counts as now: what was given, else the host's clock.
+pub(crate) fn time(given: Option<&str>) -> Result<FileTime> {
+    match given {
         Some(text) => FileTime::parse(text)
-            .with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z"))?,
+            .with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z")),
         None => {
             let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            FileTime::from_unix(since.as_secs() as i64)
+            Ok(FileTime::from_unix(since.as_secs() as i64))
         }
-    };
+    }
+}
+
+fn inputs(args: &Generalize) -> Result<Inputs> {
+    let now = time(args.time.as_deref())?;
     match &args.seed {
         Some(text) => Ok(Inputs::seeded(text, now)),
         None => Inputs::random(now).context("the system offers no random numbers; give --seed"),

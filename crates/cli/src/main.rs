@@ -3,6 +3,7 @@
 
 mod args;
 mod diff;
+mod driver;
 mod generalize;
 mod hive_text;
 mod parts;
@@ -55,6 +56,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Unattend(args) => parts::unattend(&args),
         Command::Steps(args) => parts::steps(&args),
         Command::Checks(args) => parts::checks(&args),
+        Command::Driver(command) => driver::driver(command),
         Command::Hive(command) => parts::hive(command),
         Command::Fs(command) => parts::fs(command),
     }

@@ -1,7 +1,7 @@
 //! Text for people.
 
 use crate::Exit;
-use reseal::{CheckStage, Checklist, Inspection, Kind, Plan, Refusal, Report, ShownFinding};
+use reseal::{Change, CheckStage, Checklist, Inspection, Kind, Plan, Refusal, Report, ShownFinding};
 use std::io::Write;
 
 /// Prints to stdout; a closed pipe ends the output and not the program.
@@ -170,20 +170,24 @@ pub(crate) fn written(report: &Report) -> String {
     format!("{}: {} bytes written {how}\n", report.output.display(), report.written_bytes)
 }
 
+/// A change a line.
+pub(crate) fn changes<'a>(list: impl IntoIterator<Item = &'a Change>) -> String {
+    let line = |change: &Change| match (&change.before, &change.after) {
+        (Some(a), Some(b)) => format!("  ~ {}: {a} → {b}\n", change.target),
+        (None, Some(b)) => format!("  + {}: {b}\n", change.target),
+        (Some(a), None) => format!("  - {}: {a}\n", change.target),
+        (None, None) => format!("  ~ {}\n", change.target),
+    };
+    list.into_iter().map(line).collect()
+}
+
 pub(crate) fn plan(p: &Plan, done: bool) -> String {
     let mut s = format!("{} › {}: {}\n", p.image, p.partition, if done { "sealed" } else { "plan" });
     let (idle, busy): (Vec<_>, Vec<_>) = p.steps.iter().partition(|step| step.changes == 0 && step.note.is_none());
     for step in busy {
         let note = step.note.as_deref().map(|n| format!(" ({n})")).unwrap_or_default();
         s += &format!("{} [{}]: {} changes{note}\n", step.id, step.evidence.name(), step.changes);
-        for change in p.changes.iter().filter(|c| c.step == step.id) {
-            s += &match (&change.before, &change.after) {
-                (Some(a), Some(b)) => format!("  ~ {}: {a} → {b}\n", change.target),
-                (None, Some(b)) => format!("  + {}: {b}\n", change.target),
-                (Some(a), None) => format!("  - {}: {a}\n", change.target),
-                (None, None) => format!("  ~ {}\n", change.target),
-            };
-        }
+        s += &changes(p.changes.iter().filter(|c| c.step == step.id));
     }
     if !idle.is_empty() {
         s += &format!("nothing to do: {}\n", idle.iter().map(|step| step.id).collect::<Vec<_>>().join(", "));

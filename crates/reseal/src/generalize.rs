@@ -238,7 +238,7 @@ struct Staged {
     sid: Option<SidOutcome>,
 }
 
-fn shown(findings: Vec<Finding>) -> Vec<ShownFinding> {
+pub(crate) fn shown(findings: Vec<Finding>) -> Vec<ShownFinding> {
     let mut shown: Vec<ShownFinding> = findings.into_iter().map(ShownFinding::from).collect();
     shown.sort();
     shown.dedup();
@@ -254,7 +254,7 @@ fn unproven(steps: &[StepOutcome]) -> Vec<String> {
 }
 
 /// The volume's root, and the former installation that an upgrade left behind.
-fn roots(tree: &dyn Tree) -> Result<Vec<(NodeId, String)>> {
+pub(crate) fn roots(tree: &dyn Tree) -> Result<Vec<(NodeId, String)>> {
     let root = tree.root();
     let mut out = vec![(root, String::new())];
     if let Some(old) = tree.resolve(root, "Windows.old")? {
@@ -264,7 +264,7 @@ fn roots(tree: &dyn Tree) -> Result<Vec<(NodeId, String)>> {
 }
 
 /// Damage refuses, notes are passed on.
-fn sound(mut findings: Vec<Finding>, when: &str) -> Result<Vec<Finding>> {
+pub(crate) fn sound(mut findings: Vec<Finding>, when: &str) -> Result<Vec<Finding>> {
     // The state of the volume is the guard's to judge: whoever allowed it knows.
     findings.retain(|f| f.id != "volume-dirty" && f.id != "log-not-clean");
     let damage: Vec<&Finding> = findings.iter().filter(|f| f.level > Level::Note).collect();
@@ -279,7 +279,7 @@ fn sound(mut findings: Vec<Finding>, when: &str) -> Result<Vec<Finding>> {
 }
 
 /// What was broken before is passed on as a finding; what staging broke is a defect.
-fn compare_invariants(before: Vec<Finding>, after: Vec<Finding>) -> Result<Vec<Finding>> {
+pub(crate) fn compare_invariants(before: Vec<Finding>, after: Vec<Finding>) -> Result<Vec<Finding>> {
     if let Some(new) = after.iter().find(|finding| !before.contains(finding)) {
         return Err(Error::new(Kind::Internal, format!("the sealed image would not work: {new}"))
             .hint("this is a defect of reseal; nothing was written"));
@@ -288,7 +288,12 @@ fn compare_invariants(before: Vec<Finding>, after: Vec<Finding>) -> Result<Vec<F
 }
 
 /// Opens the staged volume anew, checks it, and reads every written hive as Windows would.
-fn read_back(image: &Image, partition: &reseal_disk::Partition, staged: &NtfsTree, hives: &HiveSet) -> Result<()> {
+pub(crate) fn read_back(
+    image: &Image,
+    partition: &reseal_disk::Partition,
+    staged: &NtfsTree,
+    hives: &HiveSet,
+) -> Result<()> {
     let tree = NtfsTree { volume: image.volume(partition)? };
     let touched = staged.volume.touched();
     let (checked, read) = rayon::join(|| tree.volume.recheck(&touched), || hives.read_back(&tree));

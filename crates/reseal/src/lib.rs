@@ -19,6 +19,7 @@ mod certificate;
 mod change;
 mod coverage;
 mod diff;
+mod driver;
 mod error;
 mod facts;
 mod fs_check;
@@ -60,6 +61,10 @@ pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_list, f
 pub use change::{Change, StepOutcome, Target};
 pub use coverage::{Answer, CoverageRow, CoverageTable, coverage};
 pub use diff::{DescriptorSummary, DiffEntry, DiffKind, DiffOptions, Difference, Side, VolumeDifference, What, diff};
+pub use driver::{
+    AddedPackage, DriverList, DriverOptions, DriverPackage, DriverPlanned, DriverReport, DriverService, driver_add,
+    driver_enable, driver_list, driver_remove,
+};
 pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};
 pub use fs_check::{CheckObserver, CheckStage, VolumeCheck, fs_check};

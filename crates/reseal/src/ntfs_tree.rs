@@ -110,6 +110,10 @@ impl Tree for NtfsTree {
         Ok(self.volume.descriptors()?.into_iter().map(|(_, bytes)| bytes).collect())
     }
 
+    fn link_count(&self, node: NodeId) -> Result<usize> {
+        Ok(self.volume.names_of(file(node))?.iter().filter(|name| name.namespace != Namespace::Dos).count())
+    }
+
     fn path(&self, node: NodeId) -> Result<String> {
         Ok(self.volume.path_of(file(node))?.replace('/', "\\"))
     }

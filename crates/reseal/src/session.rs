@@ -133,18 +133,23 @@ impl Session<'_> {
         self.set_existing(which, key, name, &sz(text))
     }
 
-    /// Makes a key with the keys above it, where it is missing. For what Windows itself makes when it is told the same.
+    /// Makes a key with the keys above it, where they are missing. For what Windows itself makes when it is told the same.
     pub(crate) fn make_key(&mut self, which: impl Which, key: &str) -> Result<()> {
         let Some(file) = which.find(self.hives).map(|at| self.hives.at(at)) else { return Ok(()) };
-        if file.hive.key(key).within(&file.path)?.is_some() {
-            return Ok(());
+        let mut missing = Vec::new();
+        let mut above = key;
+        while !above.is_empty() && file.hive.key(above).within(&file.path)?.is_none() {
+            missing.push(above.to_owned());
+            above = above.rsplit_once('\\').map_or("", |(above, _)| above);
         }
         let now = self.inputs.now();
-        let path = self.edit(which, key, |hive| {
-            hive.set_clock(Some(now));
-            hive.create_path(key).map(|_| ())
-        })?;
-        self.record(Target::Key { hive: path, key: key.to_owned() }, None, Some("key".to_owned()));
+        for key in missing.into_iter().rev() {
+            let path = self.edit(which, &key, |hive| {
+                hive.set_clock(Some(now));
+                hive.create_path(&key).map(|_| ())
+            })?;
+            self.record(Target::Key { hive: path, key }, None, Some("key".to_owned()));
+        }
         Ok(())
     }
 
@@ -339,6 +344,24 @@ impl Session<'_> {
             }
         };
         self.record(Target::file(path), before, Some(show_file(data)));
+        Ok(())
+    }
+
+    /// Makes a folder with those above it, where it is missing; each has the descriptor of the one that holds it.
+    pub(crate) fn make_folder(&mut self, path: &str) -> Result<()> {
+        let (mut above, mut done) = (self.tree.root(), String::new());
+        for name in path.split('\\').filter(|name| !name.is_empty()) {
+            done = if done.is_empty() { name.to_owned() } else { format!(r"{done}\{name}") };
+            let units: Vec<u16> = name.encode_utf16().collect();
+            if let Some(node) = self.tree.lookup(above, &units).within(&done)? {
+                above = node;
+                continue;
+            }
+            self.allow_file(&done)?;
+            let now = self.inputs.now();
+            above = self.tree.create_dir(above, name, NewSecurity::SameAs(above), now).within(&done)?;
+            self.record(Target::file(&done), None, Some("folder".to_owned()));
+        }
         Ok(())
     }
 

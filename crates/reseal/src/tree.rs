@@ -90,6 +90,8 @@ pub trait Tree: Send + Sync {
     fn descriptor(&self, node: NodeId) -> Result<Vec<u8>>;
     /// Every unique descriptor once.
     fn descriptors(&self) -> Result<Vec<Vec<u8>>>;
+    /// How many names it has, 8.3 twins left out.
+    fn link_count(&self, node: NodeId) -> Result<usize>;
     /// Path from the root, with backslashes.
     fn path(&self, node: NodeId) -> Result<String>;
     /// One pass over all files: the fast check of what writing relies on, and what needs to be known of single files.

@@ -169,7 +169,7 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
         },
         "file" if same(word(target, "path"), r"\$Volume") => entries.iter().any(|e| e["kind"] == "volume"),
         // A rename's own path has no entry when a folder above was renamed, too: what it became has one.
-        "file" => {
+        "file" | "folder" => {
             let renamed = Some(word(change, "after")).filter(|after| after.starts_with('\\'));
             let path = renamed.unwrap_or_else(|| word(target, "path"));
             entries.iter().any(|e| is_below(word(e, "path"), path))

@@ -1,7 +1,11 @@
 //! The command line's grammar and help.
 
+mod generalize;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+
+pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
 
 const AFTER: &str = "Examples:
   reseal inspect gold.vhdx
@@ -49,6 +53,9 @@ pub(crate) enum Command {
     Steps(Steps),
     /// List the checks, or show one.
     Checks(Checks),
+    /// List, add, remove and enable device drivers.
+    #[command(subcommand)]
+    Driver(Driver),
     /// Look into and edit registry hives.
     #[command(subcommand)]
     Hive(Hive),
@@ -80,154 +87,6 @@ pub(crate) enum ProgressMode {
     Never,
     /// A JSON line per event on stderr.
     Json,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  reseal generalize gold.vhdx -o sealed.vhdx
-  reseal generalize gold.vhdx -o web.vhdx --computer-name WEB-01 --unattend unattend.xml
-  reseal generalize gold.vhdx --in-place --keep-undo
-  reseal generalize /dev/sdb --in-place --journal /var/lib/reseal
-  reseal generalize gold.vhdx -o audit.vhdx --audit
-  reseal generalize gold.vhdx -o s.vhdx --reference sealed-by-sysprep.vhdx
-  reseal generalize member.vhdx -o s.vhdx --leave-domain --workgroup LAB
-  reseal generalize joined.vhdx -o s.vhdx --leave-entra
-  reseal generalize gold.vhdx -o s.vhdx --keep-user admin --remove-user-appx
-  reseal generalize gold.vhdx -o s.vhdx --remove-user builder --remove-user tester
-  reseal generalize gold.vhdx --dry-run --json
-  reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
-  reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
-pub(crate) struct Generalize {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
-    pub(crate) image: String,
-    /// The new image; it must not exist.
-    #[arg(short, long, value_name = "OUT", required_unless_present_any = ["dry_run", "in_place"])]
-    pub(crate) output: Option<PathBuf>,
-    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one.
-    #[arg(long, conflicts_with = "output")]
-    pub(crate) in_place: bool,
-    /// Folder for the journal, on a medium that keeps it; a block device needs one.
-    #[arg(long, value_name = "DIR", requires = "in_place")]
-    pub(crate) journal: Option<PathBuf>,
-    /// Keep what stood there before beside the image, for `reseal recover --undo`.
-    #[arg(long, requires = "in_place")]
-    pub(crate) keep_undo: bool,
-    /// Show the plan and write nothing.
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
-    /// Boot to specialize and OOBE (the default).
-    #[arg(long)]
-    pub(crate) oobe: bool,
-    /// Boot to audit mode, by an answer file in Windows\Panther\Unattend that asks for it.
-    #[arg(long, conflicts_with = "oobe")]
-    pub(crate) audit: bool,
-    /// Only set the image to boot there: ids, SID, devices and traces stay, and specialize does not run again.
-    #[arg(long)]
-    pub(crate) no_generalize: bool,
-    /// vm: the copies run on virtual machines of one kind, as for Sysprep's /mode:vm.
-    #[arg(long, value_enum, value_name = "MODE")]
-    pub(crate) mode: Option<Mode>,
-    /// Seal an image in which Sysprep began to generalize and did not end.
-    #[arg(long)]
-    pub(crate) repair: bool,
-    /// A sealed image of the same build, whose setup state is taken over exactly.
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) reference: Option<String>,
-    /// Answer file to check and to place in Windows\Panther\unattend.xml.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) unattend: Option<PathBuf>,
-    /// Machine SID: random, keep, S-1-5-21-a-b-c, or defer (Windows draws it at first start; experimental).
-    #[arg(long, value_name = "SID")]
-    pub(crate) sid: Option<String>,
-    /// Computer name, in the hives and in the answer file.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) computer_name: Option<String>,
-    /// Leave the domain: the machine is in a workgroup afterwards. Profiles of domain users stay.
-    #[arg(long)]
-    pub(crate) leave_domain: bool,
-    /// The workgroup of a machine that leaves its domain; WORKGROUP when not given.
-    #[arg(long, value_name = "NAME", requires = "leave_domain")]
-    pub(crate) workgroup: Option<String>,
-    /// Leave Entra ID (Azure AD) and device management: join, enrolments, their tasks and certificates.
-    #[arg(long)]
-    pub(crate) leave_entra: bool,
-    /// Remove this local user with profile, folder, rights and tasks; repeatable.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) remove_user: Vec<String>,
-    /// Keep this local user: all other enabled users who are not built in go; repeatable.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) keep_user: Vec<String>,
-    /// Remove Store packages that a user has and that are not provisioned, for which Sysprep would fail.
-    #[arg(long)]
-    pub(crate) remove_user_appx: bool,
-    /// Steps, such as machine-sid,setup-state or default,-event-logs. See `reseal steps`.
-    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
-    pub(crate) steps: Option<String>,
-    /// Further rules: values, keys, files to remove, in TOML; repeatable. See docs/rules.md.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) rules: Vec<PathBuf>,
-    /// Mark the volume dirty, so that Windows runs chkdsk on it at its first start.
-    #[arg(long)]
-    pub(crate) schedule_chkdsk: bool,
-    /// Wipe what belongs to nothing: free clusters, ends of files, records and hive cells, $LogFile. It reads all free space;
-    /// in place the journal takes 1.6 % of what is wiped (with --keep-undo all of it), -o takes nothing.
-    #[arg(long)]
-    pub(crate) scrub: bool,
-    /// Private keys and certificates of the machine, and what protects them: keep, or drop all of it.
-    #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
-    pub(crate) machine_secrets: KeepOrDrop,
-    /// Devices that another machine will not have: keep, or drop those that a start does not need.
-    #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
-    pub(crate) devices: KeepOrDrop,
-    /// Licensing: keep, or have each copy rearm it at the first start.
-    #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
-    pub(crate) activation: KeepOrRearm,
-    /// Go on although this guard refuses; repeatable.
-    #[arg(long, value_name = "GUARD", value_delimiter = ',')]
-    pub(crate) allow: Vec<String>,
-    /// Which installation, from 1, where the image has several.
-    #[arg(long, value_name = "N")]
-    pub(crate) installation: Option<usize>,
-    /// Refuse on any finding.
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// Draw all random values from this text: equal images then get equal SIDs.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) seed: Option<String>,
-    /// The time that counts as now: seconds since 1970 or 2026-01-01T00:00:00Z.
-    #[arg(long, value_name = "TIME", env = "SOURCE_DATE_EPOCH")]
-    pub(crate) time: Option<String>,
-    /// One JSON document on stdout.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Progress on stderr.
-    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
-    pub(crate) progress: ProgressMode,
-}
-
-/// What becomes of something that is left alone when nothing is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KeepOrDrop {
-    /// It stays.
-    Keep,
-    /// It goes.
-    Drop,
-}
-
-/// What becomes of licensing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KeepOrRearm {
-    /// It stays as it is.
-    Keep,
-    /// A script rearms it at the first start.
-    Rearm,
-}
-
-/// How Sysprep itself would be run.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Mode {
-    /// What the image's recipe excludes for virtual machines is left.
-    Vm,
 }
 
 #[derive(Debug, Args)]
@@ -356,6 +215,102 @@ pub(crate) struct Checks {
     /// One JSON document on stdout.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How a change of drivers is planned and written.
+#[derive(Debug, Args)]
+pub(crate) struct DriverEdit {
+    /// The new image; it must not exist.
+    #[arg(short, long, value_name = "OUT", required_unless_present_any = ["dry_run", "in_place"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) in_place: bool,
+    /// Folder for the journal, on a medium that keeps it; a block device needs one.
+    #[arg(long, value_name = "DIR", requires = "in_place")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Keep what stood there before beside the image, for `reseal recover --undo`.
+    #[arg(long, requires = "in_place")]
+    pub(crate) keep_undo: bool,
+    /// Show the plan and write nothing.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Go on although this guard refuses (dirty-volume, hibernated, dirty-hive); repeatable.
+    #[arg(long, value_name = "GUARD", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// Which installation, from 1, where the image has several.
+    #[arg(long, value_name = "N")]
+    pub(crate) installation: Option<usize>,
+    /// The time that counts as now: seconds since 1970 or 2026-01-01T00:00:00Z.
+    #[arg(long, value_name = "TIME", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) time: Option<String>,
+    /// One JSON document on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Progress on stderr.
+    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    pub(crate) progress: ProgressMode,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  reseal driver ls gold.vhdx
+  reseal driver add gold.vhdx virtio/viostor/w11/amd64 -o kvm.vhdx
+  reseal driver add gold.vhdx virtio/vioscsi/w11/amd64/vioscsi.inf --dry-run
+  reseal driver enable gold.vhdx stornvme -o nvme.vhdx
+  reseal driver rm gold.vhdx oem4.inf --in-place
+
+Exit codes: 0 done, 3 refused, 5 nothing to do: it was added before.")]
+pub(crate) enum Driver {
+    /// List the packages that are not part of Windows: devices, services, folders.
+    Ls {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        image: String,
+        /// Which installation, from 1, where the image has several.
+        #[arg(long, value_name = "N")]
+        installation: Option<usize>,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a package: Windows installs it at its first start, and starts from the disks that it drives.
+    ///
+    /// The package is copied to Windows\Drivers\Reseal, which DevicePath names from then on. Of a storage driver, or a bus driver
+    /// that its INF starts at boot, the binary, the service and the entry by which Windows finds its devices are made at once.
+    Add {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        image: String,
+        /// The INF, or a folder with INFs for the Windows version and architecture of the image.
+        #[arg(value_name = "DIR|INF")]
+        package: PathBuf,
+        /// Refuse on any finding, such as a package without a catalog.
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        edit: DriverEdit,
+    },
+    /// Remove a package that is not part of Windows, with what nothing else needs.
+    Rm {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        image: String,
+        /// oemN.inf, the name of an INF that was added, or a service of the package.
+        #[arg(value_name = "INF|SERVICE")]
+        what: String,
+        /// Even when its service starts with Windows and drives disks.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        edit: DriverEdit,
+    },
+    /// Have a driver that is there start with Windows, such as stornvme or storahci.
+    Enable {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        image: String,
+        /// The service.
+        service: String,
+        #[command(flatten)]
+        edit: DriverEdit,
+    },
 }
 
 /// Which hive.
