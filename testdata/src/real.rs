@@ -1,6 +1,7 @@
 //! Real Windows data: published test sets, unpacked into one folder. Nothing of it is part of this project.
 
 use crate::oracle::required;
+use crate::windows::WindowsImage;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -165,4 +166,20 @@ pub fn set_c_descriptors(root: &Path) -> Result<Vec<Vec<u8>>> {
         at = (at + len).next_multiple_of(16);
     }
     Ok(out)
+}
+
+/// The machine of set A, with its hives in their places.
+pub fn machine_a(root: &Path) -> Result<WindowsImage> {
+    Ok(WindowsImage { sid: SET_A_SID.parse()?, placed: set_a(root)?, ..WindowsImage::default() })
+}
+
+/// The machine of set C, with a file for each of its descriptors.
+pub fn machine_c(root: &Path) -> Result<WindowsImage> {
+    let descriptors = set_c_descriptors(root)?;
+    Ok(WindowsImage { sid: SET_C_SID.parse()?, placed: set_c(root)?, descriptors, ..WindowsImage::default() })
+}
+
+/// The machine of set F.
+pub fn machine_f(root: &Path) -> Result<WindowsImage> {
+    Ok(WindowsImage { sid: SET_F_SID.parse()?, placed: set_f(root)?, ..WindowsImage::default() })
 }

@@ -4,7 +4,7 @@ use crate::args::{Driver, DriverEdit};
 use crate::progress::Progress;
 use crate::{Exit, generalize, render};
 use anyhow::Result;
-use reseal::{DriverList, DriverOptions, DriverPlanned, DriverReport, Image, InPlace, Inputs};
+use reseal::{DriverList, DriverOptions, DriverPlanned, DriverReport, Image, Inputs};
 use std::path::Path;
 
 pub(crate) fn driver(command: Driver) -> Result<Exit> {
@@ -57,18 +57,14 @@ fn change(
         }
     };
     let inputs = Inputs::seeded("driver", now);
-    let in_place = edit.in_place && !edit.dry_run;
-    let opened = if in_place { Image::open_for_writing(image)? } else { Image::open(image)? };
+    let opened = edit.write.open(image)?;
     let progress = Progress::new(edit.progress);
     let planned = plan(opened, &inputs, &progress)?;
     let empty = planned.is_empty();
-    let report = match &edit.output {
-        _ if edit.dry_run || empty => planned.report().clone(),
+    let report = match &edit.write.output {
+        _ if edit.write.dry_run || empty => planned.report().clone(),
         Some(output) => planned.commit_to(output, &progress)?,
-        None => {
-            let how = InPlace { journal_folder: edit.journal.as_deref(), keep_undo: edit.keep_undo };
-            planned.commit_in_place(how, &progress)?
-        }
+        None => planned.commit_in_place(edit.write.how(), &progress)?,
     };
     drop(progress);
     if edit.json {

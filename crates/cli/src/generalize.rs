@@ -4,7 +4,7 @@ use crate::args::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::{Context, Result};
-use reseal::{BootTo, FileTime, Image, InPlace, Inputs, Options, Reference, RuleFile, SidChoice, StepSelection};
+use reseal::{BootTo, FileTime, Inputs, Options, Reference, RuleFile, SidChoice, StepSelection};
 
 pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
     let (options, inputs) = match (options(args), inputs(args)) {
@@ -16,19 +16,15 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
         }
     };
     options.check()?;
-    let in_place = args.in_place && !args.dry_run;
-    let image = if in_place { Image::open_for_writing(&args.image)? } else { Image::open(&args.image)? };
+    let image = args.write.open(&args.image)?;
     let progress = Progress::new(args.progress);
     let planned = reseal::plan(image, &options, &inputs, &progress)?;
     let empty = planned.is_empty();
-    match &args.output {
-        output if !args.dry_run && !empty => {
+    match &args.write.output {
+        output if !args.write.dry_run && !empty => {
             let report = match output {
                 Some(output) => planned.commit_to(output, &progress)?,
-                None => {
-                    let how = InPlace { journal_folder: args.journal.as_deref(), keep_undo: args.keep_undo };
-                    planned.commit_in_place(how, &progress)?
-                }
+                None => planned.commit_in_place(args.write.how(), &progress)?,
             };
             drop(progress);
             if args.json {

@@ -4,18 +4,12 @@
 mod rig;
 
 use reseal_hive::types;
-use rig::machine::{self, Machine, Mangle};
-use rig::{Bench, reseal, seal, value, values};
+use rig::machine::{Machine, Rig};
+use rig::{reseal, seal, value, values};
 
 const KEYS: &str = r"ProgramData\Microsoft\Crypto\RSA\MachineKeys";
 const SCRIPT: &str = r"Windows\Setup\Scripts\SetupComplete.cmd";
 const ENUM: &str = r"ControlSet001\Enum";
-
-fn planted(bench: &Bench, name: &str, plant: fn(&mut Machine)) -> String {
-    let sound = if bench.path("sound.raw").exists() { bench.arg("sound.raw") } else { machine::sound(bench) };
-    machine::planted(&sound, &bench.path(name), Mangle::No, plant);
-    bench.arg(name)
-}
 
 fn is_there(image: &str, path: &str) -> bool {
     reseal(["fs", "ls", image, path]).code == 0
@@ -36,8 +30,8 @@ fn plant_secrets(m: &mut Machine) {
 
 #[test]
 fn secrets_of_the_machine_go_as_a_whole_or_stay() {
-    let bench = Bench::new();
-    let gold = planted(&bench, "gold.raw", plant_secrets);
+    let rig = Rig::new();
+    let gold = rig.planted("gold.raw", plant_secrets);
     let places = [
         format!(r"{KEYS}\f0e1_machine"),
         r"ProgramData\Microsoft\Crypto\Keys\0a_cng".to_owned(),
@@ -46,7 +40,7 @@ fn secrets_of_the_machine_go_as_a_whole_or_stay() {
     ];
     let secret = |image: &str| has_key(image, "SECURITY", r"Policy\Secrets\DPAPI_SYSTEM");
     let certificate = |image: &str| has_key(image, "SOFTWARE", r"Microsoft\SystemCertificates\MY\Certificates\AB12");
-    let (kept, dropped) = (bench.arg("kept.raw"), bench.arg("dropped.raw"));
+    let (kept, dropped) = (rig.out("kept.raw"), rig.out("dropped.raw"));
     seal(&gold, &kept, &[]);
     assert!(places.iter().all(|place| is_there(&kept, place)) && secret(&kept) && certificate(&kept));
     seal(&gold, &dropped, &["--machine-secrets", "drop"]);
@@ -55,28 +49,28 @@ fn secrets_of_the_machine_go_as_a_whole_or_stay() {
     reseal(["generalize", &dropped, "-n", "--machine-secrets", "drop"]).exits(5);
 
     // A half is the failure: with keys of IIS all of it stays, or all of it goes.
-    let iis = planted(&bench, "iis.raw", |m| {
+    let iis = rig.planted("iis.raw", |m| {
         plant_secrets(m);
         m.file(&format!(r"{KEYS}\6de9cb26d2b98c01ec4e9e8b34824aa2_guid"), b"iisConfigurationKey");
     });
     let run = reseal(["generalize", &iis, "-n", "--machine-secrets", "drop"]).exits(3);
     run.says("IIS keeps 1 keys");
-    let given_up = bench.arg("given-up.raw");
+    let given_up = rig.out("given-up.raw");
     seal(&iis, &given_up, &["--machine-secrets", "drop", "--allow", "role"]);
     assert!(!secret(&given_up) && !places.iter().any(|place| is_there(&given_up, place)));
 }
 
 #[test]
 fn licensing_is_rearmed_by_a_script_that_overwrites_none() {
-    let bench = Bench::new();
-    let (gold, out) = (planted(&bench, "gold.raw", |_| {}), bench.arg("out.raw"));
+    let rig = Rig::new();
+    let (gold, out) = (rig.planted("gold.raw", |_| {}), rig.out("out.raw"));
     seal(&gold, &out, &["--activation", "rearm"]);
     let script = reseal(["fs", "cat", &out, SCRIPT]).exits(0).text();
     assert!(script.lines().any(|line| line.ends_with(r#"slmgr.vbs" /rearm"#)), "{script}");
     reseal(["generalize", &out, "-n", "--activation", "rearm"]).exits(5);
 
-    let own = planted(&bench, "own.raw", |m| m.file(SCRIPT, b"echo mine\r\n"));
-    let kept = bench.arg("kept.raw");
+    let own = rig.planted("own.raw", |m| m.file(SCRIPT, b"echo mine\r\n"));
+    let kept = rig.out("kept.raw");
     let report = seal(&own, &kept, &["--activation", "rearm"]);
     assert_eq!(reseal(["fs", "cat", &kept, SCRIPT]).exits(0).text(), "echo mine\r\n");
     let findings = report["plan"]["findings"].as_array().unwrap();
@@ -85,7 +79,7 @@ fn licensing_is_rearmed_by_a_script_that_overwrites_none() {
 
     let skip = r#"<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="generalize"><component name="Microsoft-Windows-Security-SPP"
         processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS"><SkipRearm>1</SkipRearm></component></settings></unattend>"#;
-    let answer = bench.write("skip.xml", skip.as_bytes());
+    let answer = rig.bench.write("skip.xml", skip.as_bytes());
     reseal(["generalize", &gold, "-n", "--activation", "rearm", "--unattend", &answer]).exits(2).says("SkipRearm");
 }
 
@@ -108,8 +102,8 @@ const DEVICES: &[(&str, &str, bool)] = &[
 
 #[test]
 fn devices_that_a_start_needs_are_never_forgotten() {
-    let bench = Bench::new();
-    let gold = planted(&bench, "gold.raw", |m| {
+    let rig = Rig::new();
+    let gold = rig.planted("gold.raw", |m| {
         for (at, (path, class, _)) in DEVICES.iter().enumerate() {
             m.sz("SYSTEM", &format!(r"{ENUM}\{path}"), "ClassGUID", class);
             m.sz("SYSTEM", &format!(r"{ENUM}\{path}"), "Driver", &format!(r"{class}\{at:04}"));
@@ -124,7 +118,7 @@ fn devices_that_a_start_needs_are_never_forgotten() {
             m.sz("SYSTEM", BOX, path, "");
         }
     });
-    let (kept, dropped) = (bench.arg("kept.raw"), bench.arg("dropped.raw"));
+    let (kept, dropped) = (rig.out("kept.raw"), rig.out("dropped.raw"));
     seal(&gold, &kept, &[]);
     assert_eq!(values(&kept, "SYSTEM", BOX).len(), DEVICES.len());
     seal(&gold, &dropped, &["--devices", "drop"]);
@@ -148,8 +142,8 @@ const SERVICE: &str = "ced2de40-bff6-11ce-9de8-00aa00a3f464";
 
 #[test]
 fn ids_of_transactions_and_queues_are_new_everywhere() {
-    let bench = Bench::new();
-    let gold = planted(&bench, "gold.raw", |m| {
+    let rig = Rig::new();
+    let gold = rig.planted("gold.raw", |m| {
         for list in [r"Classes\CID", r"Classes\CID.Local"] {
             m.sz("SOFTWARE", &format!(r"{list}\{CONTACT}\Description"), "", "MSDTCUIS");
             m.sz("SOFTWARE", &format!(r"{list}\{CONTACT}\Svcid"), "", SERVICE);
@@ -160,7 +154,7 @@ fn ids_of_transactions_and_queues_are_new_everywhere() {
         m.set("SOFTWARE", r"Microsoft\MSDTC\Security\XAKeyCNGKeyDataBlob", CONTACT, types::BINARY, &[1; 28]);
         m.set("SOFTWARE", r"Microsoft\MSMQ\Parameters\MachineCache", "QMId", types::BINARY, &[9; 16]);
     });
-    let out = bench.arg("out.raw");
+    let out = rig.out("out.raw");
     seal(&gold, &out, &[]);
     let text = |key: &str| value(&out, "SOFTWARE", key, "").map(|v| v.as_str().unwrap().to_owned());
     let provider = text(&format!(r"Classes\SVCID\{SERVICE}\DefaultProvider")).unwrap();

@@ -78,33 +78,20 @@ fn made_up_machine() {
 #[test]
 fn real_set_c() {
     let Some(root) = real::root() else { return };
-    let image = WindowsImage {
-        sid: real::SET_C_SID.parse().unwrap(),
-        placed: real::set_c(&root).unwrap(),
-        descriptors: real::set_c_descriptors(&root).unwrap(),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_c(&root).unwrap();
     sealed(&image, 256 << 20, &[], "set C");
 }
 
 #[test]
 fn real_set_a() {
     let Some(root) = real::root() else { return };
-    let image = WindowsImage {
-        sid: real::SET_A_SID.parse().unwrap(),
-        placed: real::set_a(&root).unwrap(),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_a(&root).unwrap();
     sealed(&image, 256 << 20, &["--allow", "dirty-hive,domain-member"], "set A");
 }
 
 #[test]
 fn real_set_f() {
     let Some(root) = real::root() else { return };
-    let image = WindowsImage {
-        sid: real::SET_F_SID.parse().unwrap(),
-        placed: real::set_f(&root).unwrap(),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_f(&root).unwrap();
     sealed(&image, 256 << 20, &[], "set F");
 }

@@ -5,7 +5,7 @@ mod rig;
 
 use reseal_dtyp::{DomainSid, Sid, utf16le};
 use reseal_hive::{Hive, types};
-use reseal_testdata::{ImageBuilder, WindowsImage, real};
+use reseal_testdata::{ImageBuilder, real};
 use rig::explained::assert_plan_is_diff;
 use rig::machine::{self, Machine, Mangle};
 use rig::{Bench, content, old_sid, reseal, seal, value, values};
@@ -294,11 +294,7 @@ fn crafted_accounts_and_policies_are_refused() {
 fn a_real_member_leaves() {
     let Some(root) = real::root() else { return };
     let bench = Bench::new();
-    let image = WindowsImage {
-        sid: real::SET_A_SID.parse().unwrap(),
-        placed: real::set_a(&root).unwrap(),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_a(&root).unwrap();
     let gold = bench.build("a.vhdx", ImageBuilder { volume_len: 256 << 20, ..ImageBuilder::default() }, &image);
     let domain: DomainSid = "S-1-5-21-226059406-2984137831-1201299043".parse().unwrap();
     let out = bench.arg("sealed.vhdx");

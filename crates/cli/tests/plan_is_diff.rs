@@ -42,12 +42,7 @@ fn made_up_machine() {
 #[test]
 fn real_set_c() {
     let Some(root) = real::root() else { return };
-    let image = WindowsImage {
-        sid: real::SET_C_SID.parse().unwrap(),
-        placed: real::set_c(&root).unwrap(),
-        descriptors: real::set_c_descriptors(&root).unwrap(),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_c(&root).unwrap();
     sealed_real(&image, &["--computer-name", "WEB-01"], "set C");
 }
 
@@ -55,11 +50,7 @@ fn real_set_c() {
 #[test]
 fn real_set_a() {
     let Some(root) = real::root() else { return };
-    let image = WindowsImage {
-        sid: real::SET_A_SID.parse().unwrap(),
-        placed: real::set_a(&root).unwrap(),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_a(&root).unwrap();
     sealed_real(&image, &["--allow", "dirty-hive", "--leave-domain", "--remove-user-appx"], "set A");
 }
 
@@ -67,11 +58,7 @@ fn real_set_a() {
 #[test]
 fn real_set_f() {
     let Some(root) = real::root() else { return };
-    let image = WindowsImage {
-        sid: real::SET_F_SID.parse().unwrap(),
-        placed: real::set_f(&root).unwrap(),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_f(&root).unwrap();
     sealed_real(&image, &[], "set F");
 }
 

@@ -92,12 +92,7 @@ fn contents(bench: &Bench, out: &str, volume: &str, theirs: &BTreeSet<String>, s
 /// The image of set C with a file for each of its descriptors.
 fn set_c(bench: &Bench) -> Option<String> {
     let root = real::root()?;
-    let image = WindowsImage {
-        sid: real::SET_C_SID.parse().expect("a machine SID"),
-        placed: real::set_c(&root).expect("the set is whole"),
-        descriptors: real::set_c_descriptors(&root).expect("the set is whole"),
-        ..WindowsImage::default()
-    };
+    let image = real::machine_c(&root).expect("the set is whole");
     Some(bench.build("c.vhdx", ImageBuilder { volume_len: 256 << 20, ..ImageBuilder::default() }, &image))
 }
 

@@ -4,37 +4,14 @@
 mod rig;
 
 use reseal_hive::types;
-use rig::machine::{self, Machine, Mangle};
-use rig::{Bench, new_sid, old_sid, reseal, seal, value, values};
+use rig::machine::{self, Machine, Mangle, Rig};
+use rig::{new_sid, old_sid, reseal, seal, value, values};
 
 const AUDIT_FILE: &str = r"Windows\Panther\Unattend\Unattend.xml";
 const CACHED_FILE: &str = r"Windows\Panther\unattend.xml";
 const REQUEST: &str = r"Setup\SetupCl\PendingRequest";
 const PASSES: &str = r"Setup\Status\UnattendPasses";
 const PNP: &str = r"Setup\Sysprep\Settings\sppnp";
-
-/// A sound machine, and copies of it in which something is planted.
-struct Rig {
-    bench: Bench,
-    sound: String,
-}
-
-impl Rig {
-    fn new() -> Rig {
-        let bench = Bench::new();
-        let sound = machine::sound(&bench);
-        Rig { bench, sound }
-    }
-
-    fn planted(&self, name: &str, plant: fn(&mut Machine)) -> String {
-        machine::planted(&self.sound, &self.bench.path(name), Mangle::No, plant);
-        self.bench.arg(name)
-    }
-
-    fn out(&self, name: &str) -> String {
-        self.bench.arg(name)
-    }
-}
 
 fn exists(image: &str, path: &str) -> bool {
     reseal(["fs", "ls", image, path]).code == 0

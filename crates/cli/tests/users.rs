@@ -6,7 +6,7 @@ mod rig;
 use reseal_hive::{Hive, types};
 use reseal_testdata::{ImageBuilder, WindowsImage, machine_sid, real};
 use rig::explained::assert_plan_is_diff;
-use rig::machine::{self, Machine, Mangle};
+use rig::machine::{Machine, Rig};
 use rig::{Bench, content, old_sid, reseal, seal, secrets};
 use serde_json::Value;
 
@@ -78,24 +78,6 @@ fn names(facts: &Value) -> Vec<&str> {
 
 fn facts(image: &str) -> Value {
     reseal(["inspect", image, "--json"]).exits(0).json()["installations"][0]["facts"].clone()
-}
-
-struct Rig {
-    bench: Bench,
-    sound: String,
-}
-
-impl Rig {
-    fn new() -> Rig {
-        let bench = Bench::new();
-        let sound = machine::sound(&bench);
-        Rig { bench, sound }
-    }
-
-    fn planted(&self, name: &str, plant: fn(&mut Machine)) -> String {
-        machine::planted(&self.sound, &self.bench.path(name), Mangle::No, plant);
-        self.bench.arg(name)
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The options of `reseal generalize`.
 
-use super::ProgressMode;
+use super::{ProgressMode, WriteTo};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -22,21 +22,8 @@ use std::path::PathBuf;
 pub(crate) struct Generalize {
     /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
     pub(crate) image: String,
-    /// The new image; it must not exist.
-    #[arg(short, long, value_name = "OUT", required_unless_present_any = ["dry_run", "in_place"])]
-    pub(crate) output: Option<PathBuf>,
-    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one.
-    #[arg(long, conflicts_with = "output")]
-    pub(crate) in_place: bool,
-    /// Folder for the journal, on a medium that keeps it; a block device needs one.
-    #[arg(long, value_name = "DIR", requires = "in_place")]
-    pub(crate) journal: Option<PathBuf>,
-    /// Keep what stood there before beside the image, for `reseal recover --undo`.
-    #[arg(long, requires = "in_place")]
-    pub(crate) keep_undo: bool,
-    /// Show the plan and write nothing.
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) write: WriteTo,
     /// Boot to specialize and OOBE (the default).
     #[arg(long)]
     pub(crate) oobe: bool,

@@ -1,11 +1,13 @@
 //! The command line's grammar and help.
 
 mod generalize;
+mod write_to;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
+pub(crate) use write_to::WriteTo;
 
 const AFTER: &str = "Examples:
   reseal inspect gold.vhdx
@@ -220,21 +222,8 @@ pub(crate) struct Checks {
 /// How a change of drivers is planned and written.
 #[derive(Debug, Args)]
 pub(crate) struct DriverEdit {
-    /// The new image; it must not exist.
-    #[arg(short, long, value_name = "OUT", required_unless_present_any = ["dry_run", "in_place"])]
-    pub(crate) output: Option<PathBuf>,
-    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one.
-    #[arg(long, conflicts_with = "output")]
-    pub(crate) in_place: bool,
-    /// Folder for the journal, on a medium that keeps it; a block device needs one.
-    #[arg(long, value_name = "DIR", requires = "in_place")]
-    pub(crate) journal: Option<PathBuf>,
-    /// Keep what stood there before beside the image, for `reseal recover --undo`.
-    #[arg(long, requires = "in_place")]
-    pub(crate) keep_undo: bool,
-    /// Show the plan and write nothing.
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) write: WriteTo,
     /// Go on although this guard refuses (dirty-volume, hibernated, dirty-hive); repeatable.
     #[arg(long, value_name = "GUARD", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,

@@ -174,7 +174,6 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
             let path = renamed.unwrap_or_else(|| word(target, "path"));
             entries.iter().any(|e| is_below(word(e, "path"), path))
         }
-        "folder" => entries.iter().any(|e| e["what"] == "removed" && same(word(e, "path"), word(target, "path"))),
         other => panic!("an unknown target `{other}`: {change}"),
     }
 }

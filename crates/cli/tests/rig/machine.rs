@@ -48,6 +48,30 @@ pub(crate) fn planted(sound: &str, out: &Path, mangle: Mangle, plant: fn(&mut Ma
     disk.commit_to(out, [Guid([3; 16]), Guid([4; 16])], &|_, _| {}).expect("it can be written");
 }
 
+/// A sound machine in a folder of its own, and copies of it in which something is planted.
+pub(crate) struct Rig {
+    pub(crate) bench: Bench,
+    pub(crate) sound: String,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Rig {
+        let bench = Bench::new();
+        let sound = sound(&bench);
+        Rig { bench, sound }
+    }
+
+    pub(crate) fn planted(&self, name: &str, plant: fn(&mut Machine)) -> String {
+        planted(&self.sound, &self.bench.path(name), Mangle::No, plant);
+        self.bench.arg(name)
+    }
+
+    /// Where an image may be written.
+    pub(crate) fn out(&self, name: &str) -> String {
+        self.bench.arg(name)
+    }
+}
+
 impl Machine {
     /// Edits the hive at a path below `Windows\System32\config`.
     pub(crate) fn hive(&mut self, name: &str, edit: impl FnOnce(&mut Hive)) {
