@@ -18,6 +18,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bzip2", "bzip2"),
     ("python3", "python3"),
     ("cc", "gcc"),
+    // SQLite is C: the check for Windows hosts compiles it, too.
+    ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
 ];
 
 /// The same for headers: a test compiles a reader with libntfs-3g.

@@ -35,12 +35,17 @@ pub(super) fn cost(command: &mut Command, watch: Watch) -> Result<Cost> {
 
 /// [`cost`] with its output kept.
 pub(super) fn cost_to(command: &mut Command, output: Stdio, watch: Watch) -> Result<Cost> {
+    cost_ending(command, output, &[0], watch)
+}
+
+/// [`cost_to`] of a process that may end with any of these codes.
+pub(super) fn cost_ending(command: &mut Command, output: Stdio, codes: &[i32], watch: Watch) -> Result<Cost> {
     let start = Instant::now();
     let mut child = command.stdout(output).stderr(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
     let peak_kib = if watch == Watch::Memory { peak_memory(&mut child)? } else { 0 };
     let code = child.wait()?;
     let wall = start.elapsed();
-    if !code.success() {
+    if !code.code().is_some_and(|code| codes.contains(&code)) {
         bail!("{command:?} ends with {code}");
     }
     Ok(Cost { wall, peak_kib })

@@ -4,6 +4,7 @@
 //! source lies beside the real data; without it, volumes that this project builds are measured against `ntfscat` alone.
 
 mod cost;
+mod scan;
 mod writer;
 
 use crate::shell::{release_binary, run, shared, target, text};
@@ -136,6 +137,10 @@ fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) ->
     let sid = median(|watch| cost(&mut dry(&["--steps", "machine-sid"]), watch))?;
     let full = median(|watch| cost(&mut dry(&[]), watch))?;
     print("dry run, machine-sid", sid, Some(("ntfscat $MFT", mft)));
+    scan::measure(reseal, volume, work, &print)?;
+    if volume.name == "L" {
+        scan::steps(reseal, volume, &print)?;
+    }
     let Some(rival) = rival else {
         print("dry run, all steps", full, Some(("ntfscat $MFT", mft)));
         return Ok(());
