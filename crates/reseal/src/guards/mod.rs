@@ -191,7 +191,7 @@ fn run_one(check: &'static Check, subject: &Subject<'_>) -> Result<Checked> {
     let mut notices = Notices::of(check.weight);
     let looked = match &check.look {
         Look::With(look) => look(subject, &mut notices),
-        Look::Role(signs) => signs.look(subject, &mut notices),
+        Look::Role(signs) => signs.look(check.title, subject, &mut notices),
     };
     let (unknown, doubtful) = match looked {
         Ok(()) => (None, false),

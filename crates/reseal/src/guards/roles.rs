@@ -8,8 +8,6 @@ use reseal_hive::Hive;
 /// Signs that a role is installed; each alone is enough.
 #[derive(Debug)]
 pub(crate) struct Signs {
-    /// Its name for people.
-    pub(crate) role: &'static str,
     /// Services with a program; a last `*` stands for any ending. Keys without one serve performance counters only.
     pub(crate) services: &'static [&'static str],
     /// Features in Server Manager's cache whose `InstallState` is 1.
@@ -25,12 +23,13 @@ pub(crate) struct Signs {
 const FEATURES: &str = r"Microsoft\ServerManager\ServicingStorage\ServerComponentCache";
 
 impl Signs {
-    pub(super) fn look(&self, subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    /// Says where the role shows itself, by its name for people.
+    pub(super) fn look(&self, role: &str, subject: &Subject<'_>, out: &mut Notices) -> Looked {
         if self.servers_only && !subject.facts.is_server() {
             return Ok(());
         }
         if let Some(place) = self.place(subject)? {
-            out.add(place, format!("{} is installed: {}", self.role, self.effect));
+            out.add(place, format!("{role} is installed: {}", self.effect));
         }
         Ok(())
     }
@@ -163,7 +162,7 @@ pub(crate) fn installed(hive: &Hive, set: &str) -> reseal_dtyp::Result<Vec<Strin
                 Some(start) => name.get(..start.len()).is_some_and(|p| p.eq_ignore_ascii_case(start)),
             };
             if signs.services.iter().any(fits) && hive.value(*key, "ImagePath")?.is_some() {
-                out.push(signs.role.to_owned());
+                out.push(check.title.to_owned());
                 break;
             }
         }

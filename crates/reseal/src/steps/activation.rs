@@ -28,7 +28,7 @@ static SPEC: Spec = Spec {
     client: Use::Ask,
     server: Use::Ask,
     writes: &[Scope::File(r"Windows\Setup")],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for Activation {

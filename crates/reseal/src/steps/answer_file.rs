@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::System;
 use crate::error::Result;
 use crate::options::BootTo;
@@ -29,11 +29,8 @@ static SPEC: Spec = Spec {
     phase: "handoff",
     mirrors: &["sysprep.exe /unattend"],
     evidence: Evidence::Confirmed,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Key(System, "Setup"), Scope::File(PANTHER)],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for PlaceAnswerFile {

@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::Security;
 use crate::error::Result;
 use crate::scope::Scope;
@@ -21,11 +21,8 @@ static SPEC: Spec = Spec {
     phase: "traces",
     mirrors: &["spopk.dll!Sysprep_Generalize_Opk"],
     evidence: Evidence::Confirmed,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Key(Security, CACHE)],
-    actions: &[],
+    ..Spec::BASE
 };
 
 /// Whether a value is a slot: `NL$` and a number.

@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::{Security, System};
 use crate::error::Result;
 use crate::lsa;
@@ -17,15 +17,12 @@ static SPEC: Spec = Spec {
     phase: "identity",
     mirrors: &["Microsoft-Windows-Shell-Setup ComputerName"],
     evidence: Evidence::Confirmed,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
     writes: &[
         Scope::Key(System, r"{CCS}\Control\ComputerName"),
         Scope::Key(System, r"{CCS}\Services\Tcpip\Parameters"),
         Scope::Key(Security, r"Policy\PolAcDmN"),
     ],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for ComputerName {

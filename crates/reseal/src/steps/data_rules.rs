@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::error::{Error, Kind, Result};
 use crate::rules::{self, RuleFile};
 use crate::scope::Scope;
@@ -18,13 +18,10 @@ static AGENT_IDS: Spec = Spec {
             CrowdStrike, SentinelOne, Qualys, Splunk, Tanium, Nessus, Trellix. They enrol anew. What cannot be taken away \
             from outside is reported. --rules FILE adds rules of the same form.",
     phase: "identity",
-    mirrors: &[],
     evidence: Evidence::Unverified,
     unproven: "that each agent enrols anew without what was removed",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Rules],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for AgentIds {
@@ -47,13 +44,9 @@ static OWN_RULES: Spec = Spec {
     about: "Runs the rules of each --rules FILE: values, keys, files and folders to remove or to empty, for software that \
             reseal does not know. docs/rules.md has the form of the file. Without the option nothing is done.",
     phase: "identity",
-    mirrors: &[],
     evidence: Evidence::Unverified,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Rules],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for OwnRules {

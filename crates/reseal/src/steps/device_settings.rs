@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::System;
 use crate::error::Result;
 use crate::scope::Scope;
@@ -24,10 +24,8 @@ static SPEC: Spec = Spec {
     mirrors: &["sppnp.dll!Sysprep_Generalize_Pnp"],
     evidence: Evidence::Inferred,
     unproven: "the place of the two settings on Windows 10 and 11: it was measured on 7 and 8.1",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Key(System, r"Setup\Sysprep")],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for DeviceSettings {

@@ -50,7 +50,7 @@ static SPEC: Spec = Spec {
         Scope::Key(System, r"{CCS}\Control\DeviceClasses"),
         Scope::Key(System, r"{CCS}\Control\DeviceContainers"),
     ],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for Devices {

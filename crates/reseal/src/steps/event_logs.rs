@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::error::{Result, Within};
 use crate::scope::Scope;
 use crate::session::Session;
@@ -17,11 +17,8 @@ static SPEC: Spec = Spec {
     phase: "traces",
     mirrors: &["wevtapi.dll (EvtClearLog by the eventlog provider)"],
     evidence: Evidence::Confirmed,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::File(FOLDER)],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for EventLogs {

@@ -26,7 +26,6 @@ static SPEC: Spec = Spec {
             tasks, and the machine's certificates that Entra ID and Intune have issued. Their private keys and the users' own \
             registrations stay. The tenant is not told: the device stays there until somebody deletes it.",
     phase: "identity",
-    mirrors: &[],
     evidence: Evidence::Unverified,
     unproven: "that the machine can be joined and enrolled anew without more",
     client: Use::Ask,
@@ -50,6 +49,7 @@ static SPEC: Spec = Spec {
         ClearSubkeys(r"HKLM\SOFTWARE\Microsoft\PolicyManager\current"),
         ClearKey(r"HKLM\SOFTWARE\Microsoft\Provisioning\OMADM"),
     ],
+    ..Spec::BASE
 };
 
 impl Step for LeaveEntra {

@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::{Software, System};
 use crate::error::Result;
 use crate::scope::Scope;
@@ -40,8 +40,6 @@ static SPEC: Spec = Spec {
     ],
     evidence: Evidence::Inferred,
     unproven: "that specialize makes MachineGuid only if it is absent; the meaning of the seed's first 12 bytes",
-    client: Use::On,
-    server: Use::On,
     writes: &[
         Scope::Key(Software, r"Microsoft\Cryptography"),
         Scope::Key(Software, r"Wow6432Node\Microsoft\Cryptography"),
@@ -52,7 +50,7 @@ static SPEC: Spec = Spec {
         Scope::Key(System, r"{CCS}\Services\LanmanServer\Parameters"),
         Scope::Key(System, RNG),
     ],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for MachineIds {

@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::{Software, System};
 use crate::error::Result;
 use crate::facts;
@@ -19,10 +19,8 @@ static SPEC: Spec = Spec {
     mirrors: &["spmpm.dll!Sysprep_Generalize_MountPointManager"],
     evidence: Evidence::Inferred,
     unproven: "what Windows assigns when several volumes had letters",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Key(System, "MountedDevices")],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for MountedDevices {

@@ -1,4 +1,4 @@
-use super::{Evidence, STEPS, Spec, Step, Use};
+use super::{Evidence, STEPS, Spec, Step};
 use crate::error::{Result, Within};
 use crate::rules::recipe::{self, Node, RecipeEntry, Work};
 use crate::scope::Scope;
@@ -26,10 +26,8 @@ static SPEC: Spec = Spec {
     mirrors: &["sysprep.exe /generalize"],
     evidence: Evidence::Confirmed,
     unproven: "nodes of builds from 22H2 on that no step answers",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Rules],
-    actions: &[],
+    ..Spec::BASE
 };
 
 /// DLL entries that no step answers, what becomes of them, and why.

@@ -26,7 +26,7 @@ static SPEC: Spec = Spec {
     client: Use::Ask,
     server: Use::Ask,
     writes: &[Scope::Key(Software, STORE)],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for RemoveUserAppx {

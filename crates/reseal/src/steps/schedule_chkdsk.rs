@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::Target;
 use crate::error::Result;
 use crate::scope::Scope;
@@ -18,13 +18,9 @@ static SPEC: Spec = Spec {
             Without the option nothing is done: reseal checks what it wrote before it writes it. A volume so marked is \
             refused by the next run (--allow dirty-volume).",
     phase: "handoff",
-    mirrors: &[],
     evidence: Evidence::Confirmed,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::File(VOLUME)],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for ScheduleChkdsk {

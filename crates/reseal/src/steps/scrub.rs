@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::Target;
 use crate::error::{Result, Within};
 use crate::scope::Scope;
@@ -20,13 +20,10 @@ static SPEC: Spec = Spec {
             names, old SIDs, passwords of old answer files. Without the option these bytes stay, and `verify` names them. \
             Reading all free space takes its time.",
     phase: "handoff",
-    mirrors: &[],
     evidence: Evidence::Inferred,
     unproven: "that Windows begins a new $LogFile where all of it is 0xFF; ntfs-3g and the kernel do",
-    client: Use::On,
-    server: Use::On,
     writes: &[Scope::Unused],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for Scrub {

@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::{Software, System};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{GENERALIZED_TO_OOBE, SPECIALIZED_TO_OOBE};
@@ -36,8 +36,6 @@ static SPEC: Spec = Spec {
     mirrors: &["sysprep.exe", "spopk.dll!Sysprep_Generalize_Opk", "setupcl.exe"],
     evidence: Evidence::Inferred,
     unproven: "that each build boots through specialize and OOBE; OOBEInProgress and SetupPhase on Windows 10 and 11; SysprepStatus",
-    client: Use::On,
-    server: Use::On,
     writes: &[
         Scope::Key(System, "Setup"),
         Scope::Key(System, r"{CCS}\Control\Session Manager"),
@@ -45,7 +43,7 @@ static SPEC: Spec = Spec {
         Scope::File(STATE_INI),
         Scope::File(SYSPREP_FOLDER),
     ],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for SetupState {

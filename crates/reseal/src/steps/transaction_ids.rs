@@ -1,4 +1,4 @@
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::MachineHive::Software;
 use crate::error::Result;
 use crate::scope::Scope;
@@ -35,8 +35,6 @@ static SPEC: Spec = Spec {
     mirrors: &["msdtcprx.dll!SysPrepDtcGeneralize"],
     evidence: Evidence::Unverified,
     unproven: "that MSDTC and MSMQ start with the new ids",
-    client: Use::On,
-    server: Use::On,
     writes: &[
         Scope::Key(Software, r"Classes\CID"),
         Scope::Key(Software, r"Classes\CID.Local"),
@@ -45,7 +43,7 @@ static SPEC: Spec = Spec {
         Scope::Key(Software, r"Microsoft\MSDTC\Security"),
         Scope::Key(Software, MSMQ),
     ],
-    actions: &[],
+    ..Spec::BASE
 };
 
 /// Ids in small letters and what takes their place.

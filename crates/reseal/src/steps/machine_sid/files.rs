@@ -26,53 +26,46 @@ enum Form {
     Store,
 }
 
-/// Files of one form.
+/// Names of files, and what such a file is.
+type Names = &'static [(&'static str, Form)];
+
+const TASKS: Names = &[("*", Form::Text)];
+/// `GPT.INI`, `GptTmpl.inf`, preferences, scripts' lists, and `Registry.pol`.
+const GROUP_POLICY: Names =
+    &[("*.xml", Form::Text), ("*.ini", Form::Text), ("*.inf", Form::Text), ("*.pol", Form::Policy)];
+const POLICY: Names = &[("*.pol", Form::Policy)];
+
+/// Where such files lie.
 struct Place {
     /// From the volume's root; `*` in a name stands for any.
     folder: &'static str,
     /// Whether folders below count.
     below: bool,
-    /// What names they have.
-    names: &'static [&'static str],
-    form: Form,
+    names: Names,
 }
 
-const fn texts(folder: &'static str, names: &'static [&'static str]) -> Place {
-    Place { folder, below: true, names, form: Form::Text }
+const fn under(folder: &'static str, names: Names) -> Place {
+    Place { folder, below: true, names }
 }
 
-const fn policies(folder: &'static str, below: bool) -> Place {
-    Place { folder, below, names: &["*.pol"], form: Form::Policy }
+const fn directly_in(folder: &'static str, names: Names) -> Place {
+    Place { folder, below: false, names }
 }
-
-/// What group policy keeps as text: `GPT.INI`, `GptTmpl.inf`, preferences, scripts' lists.
-const POLICY_TEXTS: &[&str] = &["*.xml", "*.ini", "*.inf"];
 
 static PLACES: &[Place] = &[
-    texts(r"Windows\System32\Tasks", &["*"]),
-    texts(r"Windows\SysWOW64\Tasks", &["*"]),
-    texts(r"Windows\Tasks", &["*.xml"]),
-    texts(r"Windows\System32\GroupPolicy", POLICY_TEXTS),
-    texts(r"Windows\System32\GroupPolicyUsers", POLICY_TEXTS),
-    texts(r"Windows\SysWOW64\GroupPolicy", POLICY_TEXTS),
-    texts(r"Windows\SysWOW64\GroupPolicyUsers", POLICY_TEXTS),
-    texts(r"ProgramData\Microsoft\Group Policy", POLICY_TEXTS),
-    texts(r"ProgramData\Microsoft\GroupPolicy", POLICY_TEXTS),
-    texts(r"Windows\security\templates", &["*.inf"]),
-    policies(r"Windows\System32\GroupPolicy", true),
-    policies(r"Windows\System32\GroupPolicyUsers", true),
-    policies(r"Windows\SysWOW64\GroupPolicy", true),
-    policies(r"Windows\SysWOW64\GroupPolicyUsers", true),
-    policies(r"ProgramData\Microsoft\Group Policy", true),
-    policies(r"ProgramData\Microsoft\GroupPolicy", true),
-    policies("ProgramData", false),
-    policies(r"Users\*", false),
-    Place {
-        folder: r"ProgramData\Microsoft\Windows\AppRepository",
-        below: false,
-        names: &["StateRepository-*.srd"],
-        form: Form::Store,
-    },
+    under(r"Windows\System32\Tasks", TASKS),
+    under(r"Windows\SysWOW64\Tasks", TASKS),
+    under(r"Windows\Tasks", &[("*.xml", Form::Text)]),
+    under(r"Windows\System32\GroupPolicy", GROUP_POLICY),
+    under(r"Windows\System32\GroupPolicyUsers", GROUP_POLICY),
+    under(r"Windows\SysWOW64\GroupPolicy", GROUP_POLICY),
+    under(r"Windows\SysWOW64\GroupPolicyUsers", GROUP_POLICY),
+    under(r"ProgramData\Microsoft\Group Policy", GROUP_POLICY),
+    under(r"ProgramData\Microsoft\GroupPolicy", GROUP_POLICY),
+    under(r"Windows\security\templates", &[("*.inf", Form::Text)]),
+    directly_in("ProgramData", POLICY),
+    directly_in(r"Users\*", POLICY),
+    directly_in(r"ProgramData\Microsoft\Windows\AppRepository", &[("StateRepository-*.srd", Form::Store)]),
 ];
 
 /// What was done to files.
@@ -127,8 +120,10 @@ fn files(tree: &dyn Tree) -> Result<Vec<File>> {
                     if place.below && !entry.is_reparse && depth < MAX_DEPTH {
                         open.push((entry.node, own, depth + 1));
                     }
-                } else if place.names.iter().any(|pattern| fits(pattern, &name)) && seen.insert(entry.node) {
-                    out.push(File { path: own, folder, entry, form: place.form });
+                } else if let Some((_, form)) = place.names.iter().find(|(pattern, _)| fits(pattern, &name))
+                    && seen.insert(entry.node)
+                {
+                    out.push(File { path: own, folder, entry, form: *form });
                 }
             }
         }

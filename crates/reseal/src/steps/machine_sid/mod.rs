@@ -4,7 +4,7 @@ mod files;
 mod request;
 mod task_cache;
 
-use super::{Evidence, Spec, Step, Use};
+use super::{Evidence, Spec, Step};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::{HiveFile, HiveSet};
 use crate::inputs::Stream;
@@ -35,8 +35,6 @@ static SPEC: Spec = Spec {
     evidence: Evidence::Confirmed,
     unproven: "sign-in, Start menu and Store of kept users after the change; the cross-boot machine id of 24H2, 25H2 and Server \
                2025; which bytes of a task's file its checksums are of; StateRepository after its rows were edited",
-    client: Use::On,
-    server: Use::On,
     writes: &[
         Scope::SidsInHives,
         Scope::SidsInVolume,
@@ -46,7 +44,7 @@ static SPEC: Spec = Spec {
         Scope::File(r"ProgramData\Microsoft\Windows\AppRepository"),
         request::SCOPE,
     ],
-    actions: &[],
+    ..Spec::BASE
 };
 
 /// What became of the machine SID.

@@ -27,7 +27,6 @@ static SPEC: Spec = Spec {
             has kept for it, and its tasks. Built-in accounts stay, and without these options so does everybody. Rows of the \
             user in the Store's database stay, and are reported.",
     phase: "identity",
-    mirrors: &[],
     evidence: Evidence::Inferred,
     unproven: "that nothing in Windows misses a user who was removed while it did not run",
     client: Use::Ask,
@@ -41,7 +40,7 @@ static SPEC: Spec = Spec {
         Scope::File("Users"),
         Scope::Rules,
     ],
-    actions: &[],
+    ..Spec::BASE
 };
 
 /// A user who goes.

@@ -5,20 +5,8 @@ pub(super) mod network;
 pub(super) mod secrets;
 pub(super) mod traces;
 
-use super::{Evidence, Spec, Use};
+use super::Spec;
 use crate::scope::Scope;
 
-/// What tables of rules have in common; each says what is different.
-const TABLE: Spec = Spec {
-    id: "",
-    title: "",
-    about: "",
-    phase: "traces",
-    mirrors: &[],
-    evidence: Evidence::Unverified,
-    unproven: "",
-    client: Use::On,
-    server: Use::On,
-    writes: &[Scope::Rules],
-    actions: &[],
-};
+/// What tables of rules have in common.
+const TABLE: Spec = Spec { writes: &[Scope::Rules], ..Spec::BASE };
