@@ -1,8 +1,8 @@
 //! `reseal driver`.
 
-use crate::args::{Driver, DriverEdit};
+use crate::args::{Driver, Edit};
 use crate::progress::Progress;
-use crate::{Exit, generalize, render};
+use crate::{Exit, render};
 use anyhow::Result;
 use reseal::{DriverList, DriverOptions, DriverPlanned, DriverReport, Image, Inputs};
 use std::path::Path;
@@ -39,17 +39,17 @@ pub(crate) fn driver(command: Driver) -> Result<Exit> {
     }
 }
 
-fn options(edit: &DriverEdit) -> DriverOptions {
+fn options(edit: &Edit) -> DriverOptions {
     DriverOptions { installation: edit.installation, allow: edit.allow.clone(), ..DriverOptions::default() }
 }
 
 /// Plans, then writes as the arguments say, and shows what was done.
 fn change(
     image: &str,
-    edit: &DriverEdit,
+    edit: &Edit,
     plan: impl FnOnce(Image, &Inputs, &Progress) -> reseal::Result<DriverPlanned>,
 ) -> Result<Exit> {
-    let now = match generalize::time(edit.time.as_deref()) {
+    let now = match edit.now() {
         Ok(now) => now,
         Err(e) => {
             render::note(&format!("error: {e:#}"));
@@ -57,14 +57,14 @@ fn change(
         }
     };
     let inputs = Inputs::seeded("driver", now);
-    let opened = edit.write.open(image)?;
+    let opened = edit.open(image)?;
     let progress = Progress::new(edit.progress);
     let planned = plan(opened, &inputs, &progress)?;
     let empty = planned.is_empty();
-    let report = match &edit.write.output {
-        _ if edit.write.dry_run || empty => planned.report().clone(),
+    let report = match &edit.output {
+        _ if edit.dry_run || empty => planned.report().clone(),
         Some(output) => planned.commit_to(output, &progress)?,
-        None => planned.commit_in_place(edit.write.how(), &progress)?,
+        None => planned.commit_in_place(edit.how(), &progress)?,
     };
     drop(progress);
     if edit.json {

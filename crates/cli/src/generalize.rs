@@ -4,7 +4,7 @@ use crate::args::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::{Context, Result};
-use reseal::{BootTo, FileTime, Inputs, Options, Reference, RuleFile, SidChoice, StepSelection};
+use reseal::{BootTo, Inputs, Options, Reference, RuleFile, SidChoice, StepSelection};
 
 pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
     let (options, inputs) = match (options(args), inputs(args)) {
@@ -16,18 +16,18 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
         }
     };
     options.check()?;
-    let image = args.write.open(&args.image)?;
-    let progress = Progress::new(args.progress);
+    let image = args.edit.open(&args.image)?;
+    let progress = Progress::new(args.edit.progress);
     let planned = reseal::plan(image, &options, &inputs, &progress)?;
     let empty = planned.is_empty();
-    match &args.write.output {
-        output if !args.write.dry_run && !empty => {
+    match &args.edit.output {
+        output if !args.edit.dry_run && !empty => {
             let report = match output {
                 Some(output) => planned.commit_to(output, &progress)?,
-                None => planned.commit_in_place(args.write.how(), &progress)?,
+                None => planned.commit_in_place(args.edit.how(), &progress)?,
             };
             drop(progress);
-            if args.json {
+            if args.edit.json {
                 render::json(&report)?;
             } else {
                 render::out(&render::plan(&report.plan, true));
@@ -49,7 +49,7 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
         }
         _ => {
             drop(progress);
-            if args.json {
+            if args.edit.json {
                 render::json(planned.plan())?;
             } else {
                 render::out(&render::plan(planned.plan(), false));
@@ -94,29 +94,17 @@ fn options(args: &Generalize) -> Result<Options> {
         rules: args.rules.iter().map(|path| RuleFile::load(path)).collect::<reseal::Result<_>>()?,
         schedule_chkdsk: args.schedule_chkdsk,
         scrub: args.scrub,
-        allow: args.allow.clone(),
+        allow: args.edit.allow.clone(),
         strict: args.strict,
         drop_machine_secrets: args.machine_secrets == KeepOrDrop::Drop,
         drop_devices: args.devices == KeepOrDrop::Drop,
         rearm: args.activation == KeepOrRearm::Rearm,
-        installation: args.installation,
+        installation: args.edit.installation,
     })
 }
 
-/// The time that counts as now: what was given, else the host's clock.
-pub(crate) fn time(given: Option<&str>) -> Result<FileTime> {
-    match given {
-        Some(text) => FileTime::parse(text)
-            .with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z")),
-        None => {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            Ok(FileTime::from_unix(since.as_secs() as i64))
-        }
-    }
-}
-
 fn inputs(args: &Generalize) -> Result<Inputs> {
-    let now = time(args.time.as_deref())?;
+    let now = args.edit.now()?;
     match &args.seed {
         Some(text) => Ok(Inputs::seeded(text, now)),
         None => Inputs::random(now).context("the system offers no random numbers; give --seed"),

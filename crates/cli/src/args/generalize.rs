@@ -1,6 +1,6 @@
 //! The options of `reseal generalize`.
 
-use super::{ProgressMode, WriteTo};
+use super::Edit;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub(crate) struct Generalize {
     /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
     pub(crate) image: String,
     #[command(flatten)]
-    pub(crate) write: WriteTo,
+    pub(crate) edit: Edit,
     /// Boot to specialize and OOBE (the default).
     #[arg(long)]
     pub(crate) oobe: bool,
@@ -91,27 +91,12 @@ pub(crate) struct Generalize {
     /// Licensing: keep, or have each copy rearm it at the first start.
     #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
     pub(crate) activation: KeepOrRearm,
-    /// Go on although this guard refuses; repeatable.
-    #[arg(long, value_name = "GUARD", value_delimiter = ',')]
-    pub(crate) allow: Vec<String>,
-    /// Which installation, from 1, where the image has several.
-    #[arg(long, value_name = "N")]
-    pub(crate) installation: Option<usize>,
     /// Refuse on any finding.
     #[arg(long)]
     pub(crate) strict: bool,
     /// Draw all random values from this text: equal images then get equal SIDs.
     #[arg(long, value_name = "TEXT")]
     pub(crate) seed: Option<String>,
-    /// The time that counts as now: seconds since 1970 or 2026-01-01T00:00:00Z.
-    #[arg(long, value_name = "TIME", env = "SOURCE_DATE_EPOCH")]
-    pub(crate) time: Option<String>,
-    /// One JSON document on stdout.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Progress on stderr.
-    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
-    pub(crate) progress: ProgressMode,
 }
 
 /// What becomes of something that is left alone when nothing is said.

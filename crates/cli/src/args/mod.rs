@@ -1,13 +1,13 @@
 //! The command line's grammar and help.
 
+mod edit;
 mod generalize;
-mod write_to;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+pub(crate) use edit::Edit;
 pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
-pub(crate) use write_to::WriteTo;
 
 const AFTER: &str = "Examples:
   reseal inspect gold.vhdx
@@ -219,28 +219,6 @@ pub(crate) struct Checks {
     pub(crate) json: bool,
 }
 
-/// How a change of drivers is planned and written.
-#[derive(Debug, Args)]
-pub(crate) struct DriverEdit {
-    #[command(flatten)]
-    pub(crate) write: WriteTo,
-    /// Go on although this guard refuses (dirty-volume, hibernated, dirty-hive); repeatable.
-    #[arg(long, value_name = "GUARD", value_delimiter = ',')]
-    pub(crate) allow: Vec<String>,
-    /// Which installation, from 1, where the image has several.
-    #[arg(long, value_name = "N")]
-    pub(crate) installation: Option<usize>,
-    /// The time that counts as now: seconds since 1970 or 2026-01-01T00:00:00Z.
-    #[arg(long, value_name = "TIME", env = "SOURCE_DATE_EPOCH")]
-    pub(crate) time: Option<String>,
-    /// One JSON document on stdout.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Progress on stderr.
-    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
-    pub(crate) progress: ProgressMode,
-}
-
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   reseal driver ls gold.vhdx
@@ -276,7 +254,7 @@ pub(crate) enum Driver {
         #[arg(long)]
         strict: bool,
         #[command(flatten)]
-        edit: DriverEdit,
+        edit: Edit,
     },
     /// Remove a package that is not part of Windows, with what nothing else needs.
     Rm {
@@ -289,7 +267,7 @@ pub(crate) enum Driver {
         #[arg(long)]
         force: bool,
         #[command(flatten)]
-        edit: DriverEdit,
+        edit: Edit,
     },
     /// Have a driver that is there start with Windows, such as stornvme or storahci.
     Enable {
@@ -298,7 +276,7 @@ pub(crate) enum Driver {
         /// The service.
         service: String,
         #[command(flatten)]
-        edit: DriverEdit,
+        edit: Edit,
     },
 }
 
