@@ -168,10 +168,14 @@ impl Sound {
         let differing = self.sealed.logical.differing(&result);
         let damaged = owner.and_then(|record| self.names.get(&record));
         for (path, number) in &differing {
-            // A log that stays keeps its file record, and what sealing makes gets another one.
-            let is_made = damaged.is_some_and(|d| d.starts_with(STORES)) && !self.names.values().any(|own| own == path);
-            let follows = is_made || damaged.is_some_and(|damaged| decides(damaged, path));
+            // A log that stays keeps its file record, so what sealing makes gets another one, and is else the same.
+            let is_moved = damaged.is_some_and(|d| d.starts_with(STORES))
+                && self.sealed.logical.differs_in_its_record_only(&result, path);
+            let follows = is_moved || damaged.is_some_and(|damaged| decides(damaged, path));
             assert!(Some(*number) == owner || follows, "damage to file {owner:?} changes {path} (file {number})");
+            if Some(*number) != owner {
+                self.hive_lines(out, *number);
+            }
         }
         match owner {
             Some(record) if !differing.is_empty() => self.hive_lines(out, record),

@@ -102,33 +102,12 @@ fn copy_all(overlay: &Overlay, out: &File, progress: Progress<'_>) -> std::io::R
     }
     out.set_len(host.len())?;
     let mut done = 0;
-    while let Some((start, end)) = next_data(host.file(), done, host.len())? {
+    while let Some((start, end)) = host.next_data(done)? {
         copy_range(host.file(), out, start, end, |at| progress(at, host.len()))?;
         done = end;
     }
     progress(host.len(), host.len());
     Ok(CopyMethod::Copy)
-}
-
-/// The next range that is not a hole, from `from` on.
-#[cfg(target_os = "linux")]
-fn next_data(file: &File, from: u64, len: u64) -> std::io::Result<Option<(u64, u64)>> {
-    use rustix::fs::{SeekFrom, seek};
-    if from >= len {
-        return Ok(None);
-    }
-    match seek(file, SeekFrom::Data(from)) {
-        Ok(start) if start < len => Ok(Some((start, seek(file, SeekFrom::Hole(start))?.min(len)))),
-        Ok(_) | Err(rustix::io::Errno::NXIO) => Ok(None),
-        // A file system without holes.
-        Err(rustix::io::Errno::INVAL) => Ok(Some((from, len))),
-        Err(e) => Err(e.into()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn next_data(_file: &File, from: u64, len: u64) -> std::io::Result<Option<(u64, u64)>> {
-    Ok((from < len).then_some((from, len)))
 }
 
 fn copy_range(from: &File, to: &File, start: u64, end: u64, progress: impl Fn(u64)) -> std::io::Result<()> {

@@ -81,6 +81,59 @@ impl HostFile {
         buf[inside..].fill(0);
         Ok(())
     }
+
+    /// The next range that is not a hole, from `from` on.
+    pub(crate) fn next_data(&self, from: u64) -> std::io::Result<Option<(u64, u64)>> {
+        match data_at_or_after(&self.file, from, self.len)? {
+            Some(start) => Ok(Some((start, hole_after(&self.file, start, self.len)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the file has a hole there, or ends before; `false` says nothing.
+    pub(crate) fn is_hole(&self, offset: u64, len: u64) -> bool {
+        match data_at_or_after(&self.file, offset, self.len) {
+            Ok(start) => start.is_none_or(|start| start - offset >= len),
+            Err(_) => false,
+        }
+    }
+}
+
+/// Where the first byte at or after `from` stands that is in no hole (lseek(2), `SEEK_DATA`).
+#[cfg(target_os = "linux")]
+fn data_at_or_after(file: &File, from: u64, len: u64) -> std::io::Result<Option<u64>> {
+    use rustix::fs::{SeekFrom, seek};
+    if from >= len {
+        return Ok(None);
+    }
+    match seek(file, SeekFrom::Data(from)) {
+        Ok(start) => Ok((start < len).then_some(start)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        // A file system without holes.
+        Err(rustix::io::Errno::INVAL) => Ok(Some(from)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Where the next hole starts; `len` when there is none.
+#[cfg(target_os = "linux")]
+fn hole_after(file: &File, from: u64, len: u64) -> std::io::Result<u64> {
+    use rustix::fs::{SeekFrom, seek};
+    match seek(file, SeekFrom::Hole(from)) {
+        Ok(hole) => Ok(hole.min(len)),
+        Err(rustix::io::Errno::INVAL) => Ok(len),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn data_at_or_after(_file: &File, from: u64, len: u64) -> std::io::Result<Option<u64>> {
+    Ok((from < len).then_some(from))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hole_after(_file: &File, _from: u64, len: u64) -> std::io::Result<u64> {
+    Ok(len)
 }
 
 fn in_use(path: &Path) -> Error {

@@ -215,6 +215,13 @@ impl ReadAt for Overlay {
     fn len(&self) -> u64 {
         self.read().len
     }
+
+    fn is_hole(&self, offset: u64, len: u64) -> bool {
+        let Some(end) = offset.checked_add(len) else { return false };
+        let state = self.read();
+        let pages = offset / PAGE as u64..end.div_ceil(PAGE as u64);
+        end <= state.len && state.pages.range(pages).next().is_none() && self.host.is_hole(offset, len)
+    }
 }
 
 impl WriteAt for Overlay {

@@ -346,3 +346,28 @@ proptest! {
         prop_assert!(std::fs::read(out).unwrap() == model);
     }
 }
+
+#[test]
+fn holes_read_as_zero_and_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    for fixed in [None, Some(true), Some(false)] {
+        let path = dir.path().join(format!("{fixed:?}"));
+        match fixed {
+            None => std::fs::File::create(&path).unwrap().set_len(24 << 20).unwrap(),
+            Some(fixed) => create(&path, &options(fixed, 512)),
+        }
+        let bytes = Disk::open(&path).unwrap().bytes();
+        // The file system of the test may have no holes; then none is known.
+        let knows = bytes.is_hole(4 << 20, 1 << 20);
+        assert!(knows || fixed != Some(false), "an absent block is a hole on any file system");
+        bytes.write_at((5 << 20) + 4096, b"x").unwrap();
+        assert!(!bytes.is_hole(5 << 20, 1 << 20));
+        assert_eq!(bytes.is_hole(6 << 20, 1 << 20), knows, "{fixed:?}");
+        assert!(!bytes.is_hole((24 << 20) - 4096, 8192), "what lies behind the end is none");
+        let mut all = vec![1; 24 << 20];
+        bytes.read_at(0, &mut all).unwrap();
+        for (mib, piece) in all.chunks(1 << 20).enumerate() {
+            assert!(!bytes.is_hole((mib as u64) << 20, 1 << 20) || piece.iter().all(|b| *b == 0), "{fixed:?} {mib}");
+        }
+    }
+}

@@ -112,7 +112,8 @@ impl Store {
 
     /// Whether a range is known to read as zero.
     pub(crate) fn is_hole(&self, offset: u64, len: u64) -> bool {
-        self.staged.is_empty() && self.storage.is_hole(offset, len)
+        let staged = self.staged.range(offset / PAGE..offset.saturating_add(len).div_ceil(PAGE)).next();
+        staged.is_none() && self.storage.is_hole(offset, len)
     }
 
     /// Fills `buf` from `offset`, staged changes included.
@@ -249,7 +250,7 @@ impl Store {
         let mut done = 0;
         while done < len {
             let n = (len - done).min(STEP);
-            if !self.storage.is_hole(offset + done, n) {
+            if !self.is_hole(offset + done, n) {
                 self.write_data(offset + done, &zeros[..n as usize], Touch::Freed)?;
             }
             done += n;

@@ -80,7 +80,7 @@ impl Plan<'_> {
 
     /// A file change names the file as it was; a rename says in before and after where it lay and lies.
     fn names_file(&self, path: &str) -> bool {
-        self.targets("folder").any(|c| is_below(path, word(&c["target"], "path")))
+        self.targets("folder").any(|c| c["after"].is_null() && is_below(path, word(&c["target"], "path")))
             || self.targets("file").any(|c| {
                 let path_of = |text: &str| text.starts_with('\\').then(|| text.to_owned());
                 let places = [

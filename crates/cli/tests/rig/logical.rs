@@ -79,6 +79,12 @@ impl Logical {
         differs.map(|path| (path.clone(), record(path))).collect()
     }
 
+    /// Whether a file is on both sides, the same but for the record that holds it.
+    pub(crate) fn differs_in_its_record_only(&self, other: &Logical, path: &str) -> bool {
+        let (Some(ours), Some(theirs)) = (self.files.get(path), other.files.get(path)) else { return false };
+        *ours == Seen { reference: ours.reference, ..theirs.clone() }
+    }
+
     /// Whether a hive, given by its file's record, differs in another image in no more than one key (and what is below it, when
     /// its name differs). A file that is no hive, here or there, may differ as it likes.
     pub(crate) fn hive_differs_in_one_key(&self, other: &Path, record: u64) -> Result<(), String> {

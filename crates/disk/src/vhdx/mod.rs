@@ -230,7 +230,9 @@ impl ReadAt for Vhdx {
     fn is_hole(&self, offset: u64, len: u64) -> bool {
         usize::try_from(len).is_ok_and(|n| {
             checked_range(offset, n, self.metadata.disk_len).is_ok()
-                && self.pieces(offset, n).all(|(block, _, _)| self.block_offset(block).is_none())
+                && self.pieces(offset, n).all(|(block, within, range)| {
+                    self.block_offset(block).is_none_or(|base| self.file.is_hole(base + within, range.len() as u64))
+                })
         })
     }
 }
