@@ -64,6 +64,12 @@ fn secrets_of_the_machine_go_as_a_whole_or_stay() {
 fn licensing_is_rearmed_by_a_script_that_overwrites_none() {
     let rig = Rig::new();
     let (gold, out) = (rig.planted("gold.raw", |_| {}), rig.out("out.raw"));
+    let says_it_stays = |more: &[&str]| {
+        let plan =
+            reseal(["generalize", &gold, "-n", "--json"].into_iter().chain(more.iter().copied())).exits(0).json();
+        plan["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().starts_with("activation: "))
+    };
+    assert!(says_it_stays(&[]) && !says_it_stays(&["--activation", "rearm"]));
     seal(&gold, &out, &["--activation", "rearm"]);
     let script = reseal(["fs", "cat", &out, SCRIPT]).exits(0).text();
     assert!(script.lines().any(|line| line.ends_with(r#"slmgr.vbs" /rearm"#)), "{script}");

@@ -215,7 +215,7 @@ fn stage(
         changes,
         recipe,
         findings: shown(findings),
-        notes: checked.iter().flat_map(Checked::notes).collect(),
+        notes: checked.iter().flat_map(|check| check.notes(options)).collect(),
         sid,
         hives_written,
         changed_bytes: image.disk.changed_bytes()?,

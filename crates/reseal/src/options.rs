@@ -236,6 +236,7 @@ impl Options {
             "domain-member" | "machine-account" => self.leave_domain,
             "entra-joined" | "mdm-enrolled" => self.leave_entra,
             "store-apps" => self.remove_user_appx,
+            "activation" => self.rearm,
             // Without a new SID nobody loses anything.
             "user-secrets" => self.sid == Some(SidChoice::Keep) || !self.runs_by_id("machine-sid"),
             _ => false,

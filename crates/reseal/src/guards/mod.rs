@@ -249,9 +249,10 @@ impl Checked {
         warned.chain(unknown).collect()
     }
 
-    /// What is worth knowing and never counts, as lines.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
-        let notes = self.notices.iter().filter(|n| n.weight == Weight::Note);
+    /// What is worth knowing and never counts, as lines; nothing of what the user has asked to solve.
+    pub(crate) fn notes(&self, options: &Options) -> impl Iterator<Item = String> {
+        let is_solved = options.solves(self.check.id);
+        let notes = self.notices.iter().filter(move |n| n.weight == Weight::Note && !is_solved);
         notes.map(|n| format!("{}: {}: {}", self.check.id, n.place, n.detail))
     }
 }
