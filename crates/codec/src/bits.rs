@@ -1,11 +1,12 @@
-//! Bits from 16-bit little-endian units, most significant bit first, as XPRESS and LZX store them.
+//! Bits from 16-bit little-endian units, most significant bit first, as XPRESS and LZX store them; LZMS does so from the end of
+//! the input backwards.
 
 use crate::Error;
 
 /// A bit reader. Behind the end of the input it reads zero bits and remembers that: the last unit of a stream may be cut.
-pub(crate) struct Bits<'a> {
+pub(crate) struct Bits<'a, const BACKWARD: bool = false> {
     input: &'a [u8],
-    /// Offset of the next unit.
+    /// Offset of the next unit, from the end when it goes backward.
     at: usize,
     buffer: u64,
     /// Valid bits at the top of `buffer`.
@@ -14,8 +15,8 @@ pub(crate) struct Bits<'a> {
     beyond: u32,
 }
 
-impl<'a> Bits<'a> {
-    pub(crate) fn new(input: &'a [u8], at: usize) -> Bits<'a> {
+impl<'a, const BACKWARD: bool> Bits<'a, BACKWARD> {
+    pub(crate) fn new(input: &'a [u8], at: usize) -> Bits<'a, BACKWARD> {
         Bits { input, at, buffer: 0, count: 0, beyond: 0 }
     }
 
@@ -25,19 +26,22 @@ impl<'a> Bits<'a> {
     }
 
     pub(crate) fn error(&self, what: &'static str) -> Error {
-        Error { offset: self.at.min(self.input.len()), what }
+        let at = self.at.min(self.input.len());
+        Error { offset: if BACKWARD { self.input.len() - at } else { at }, what }
+    }
+
+    fn unit(&self) -> Option<u16> {
+        let from = if BACKWARD { self.input.len().checked_sub(self.at + 2)? } else { self.at };
+        self.input.get(from..from + 2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
     }
 
     /// Makes at least `n` (up to 32) bits available.
     pub(crate) fn fill(&mut self, n: u32) {
         while self.count < n {
-            let unit = match self.input.get(self.at..self.at + 2) {
-                Some(pair) => u16::from_le_bytes([pair[0], pair[1]]),
-                None => {
-                    self.beyond += 16;
-                    0
-                }
-            };
+            let unit = self.unit().unwrap_or_else(|| {
+                self.beyond += 16;
+                0
+            });
             self.at += 2;
             self.buffer |= u64::from(unit) << (48 - self.count);
             self.count += 16;
@@ -65,16 +69,18 @@ impl<'a> Bits<'a> {
         value
     }
 
+    /// Whether more bits were used than there are, by more than the two units that a reader looks ahead.
+    pub(crate) fn overrun(&self) -> bool {
+        self.beyond > self.count + 32
+    }
+}
+
+impl<'a> Bits<'a> {
     /// A byte of the stream that stands between the units.
     pub(crate) fn byte(&mut self) -> Result<u8, Error> {
         let byte = self.input.get(self.at).copied().ok_or_else(|| self.error("the input ends within a length"))?;
         self.at += 1;
         Ok(byte)
-    }
-
-    /// Whether more bits were used than there are, by more than the two units that a reader looks ahead.
-    pub(crate) fn overrun(&self) -> bool {
-        self.beyond > self.count + 32
     }
 
     /// Drops what is left of the current unit; a whole unit when none was begun ([MS-PATCH] LZX uncompressed blocks).

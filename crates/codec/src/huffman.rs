@@ -63,7 +63,8 @@ impl Code {
     }
 
     /// Decodes one symbol.
-    pub(crate) fn decode(&self, bits: &mut Bits<'_>) -> Result<usize, Error> {
+    #[inline]
+    pub(crate) fn decode<const B: bool>(&self, bits: &mut Bits<'_, B>) -> Result<usize, Error> {
         bits.fill(MAX_BITS as u32);
         let entry = self.table[bits.peek(TABLE_BITS)];
         if entry & 15 != 0 {

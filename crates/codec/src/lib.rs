@@ -6,6 +6,7 @@
 
 mod bits;
 mod huffman;
+pub mod lzms;
 pub mod lznt1;
 pub mod lzx;
 pub mod xpress;

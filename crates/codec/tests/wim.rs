@@ -19,7 +19,7 @@ fn resource(b: &[u8], at: usize) -> (usize, u8, usize, usize) {
 }
 
 /// Decodes a resource of chunks: a table of 32-bit offsets behind the first chunk, then the chunks.
-fn decode(wim: &[u8], (stored, flags, offset, size): (usize, u8, usize, usize), chunk: usize, lzx: bool) -> Vec<u8> {
+fn decode(wim: &[u8], (stored, flags, offset, size): (usize, u8, usize, usize), chunk: usize, kind: &str) -> Vec<u8> {
     let data = &wim[offset..offset + stored];
     if flags & 4 == 0 {
         return data.to_vec();
@@ -35,16 +35,18 @@ fn decode(wim: &[u8], (stored, flags, offset, size): (usize, u8, usize, usize), 
         let (input, target) = (&data[start(i)..end], &mut out[i * chunk..size.min((i + 1) * chunk)]);
         if input.len() == target.len() {
             target.copy_from_slice(input);
-        } else if lzx {
-            reseal_codec::lzx::decompress(input, target, chunk).unwrap();
         } else {
-            reseal_codec::xpress::decompress(input, target).unwrap();
+            match kind {
+                "LZMS" => reseal_codec::lzms::decompress(input, target).unwrap(),
+                "LZX" => reseal_codec::lzx::decompress(input, target, chunk).unwrap(),
+                _ => reseal_codec::xpress::decompress(input, target).unwrap(),
+            }
         }
     }
     out
 }
 
-/// Files that use every part of the formats: text, code with calls, runs, noise, long matches.
+/// Files that use every part of the formats: text, code with calls, runs, noise, long matches, columns of numbers.
 fn sample(dir: &std::path::Path) {
     let mut state = 1u32;
     let mut random = || {
@@ -64,7 +66,11 @@ fn sample(dir: &std::path::Path) {
     {
         std::fs::write(dir.join(name), data).unwrap();
     }
-    std::fs::copy(std::env::current_exe().unwrap(), dir.join("program")).unwrap();
+    let squares: Vec<u8> = (0..50_000u32).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
+    std::fs::write(dir.join("squares"), squares).unwrap();
+    let mut program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    program.truncate(5 << 20);
+    std::fs::write(dir.join("program"), program).unwrap();
 }
 
 #[test]
@@ -83,6 +89,9 @@ fn blobs_of_wimlib_decode_to_their_hash() {
         ("LZX", 64 << 10),
         ("LZX", 256 << 10),
         ("LZX", 2 << 20),
+        ("LZMS", 32 << 10),
+        ("LZMS", 128 << 10),
+        ("LZMS", 16 << 20),
     ];
     for (kind, chunk) in kinds {
         let out = work.path().join("t.wim");
@@ -103,14 +112,14 @@ fn blobs_of_wimlib_decode_to_their_hash() {
         };
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let wim = std::fs::read(&out).unwrap();
-        let table = decode(&wim, resource(&wim, 0x30), chunk, kind == "LZX");
+        let table = decode(&wim, resource(&wim, 0x30), chunk, kind);
         let mut blobs = 0;
         for entry in table.chunks_exact(50) {
-            let content = decode(&wim, resource(entry, 0), chunk, kind == "LZX");
+            let content = decode(&wim, resource(entry, 0), chunk, kind);
             assert_eq!(Sha1::digest(&content)[..], entry[30..50], "{kind} {chunk}");
             blobs += 1;
         }
-        assert!(blobs >= 6, "{kind} {chunk}: {blobs}");
+        assert!(blobs >= 7, "{kind} {chunk}: {blobs}");
     }
 }
 
@@ -127,5 +136,6 @@ fn damage_never_panics() {
         let _ = reseal_codec::lznt1::decompress(&input, &mut out);
         let _ = reseal_codec::xpress::decompress(&input, &mut out);
         let _ = reseal_codec::lzx::decompress(&input, &mut out, 0x8000);
+        let _ = reseal_codec::lzms::decompress(&input, &mut out);
     }
 }

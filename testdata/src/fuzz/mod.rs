@@ -200,6 +200,14 @@ pub fn lzx(data: &[u8]) {
     }
 }
 
+/// Bytes as an LZMS chunk; the first two say how long the output is.
+pub fn lzms(data: &[u8]) {
+    if let [a, b, rest @ ..] = data {
+        let mut out = vec![0; usize::from(u16::from_le_bytes([*a, *b])) + 1];
+        let _ = reseal_codec::lzms::decompress(rest, &mut out);
+    }
+}
+
 /// Runs a target by name.
 pub fn run(target: &str, data: &[u8]) -> Result<()> {
     match target {
@@ -212,6 +220,7 @@ pub fn run(target: &str, data: &[u8]) -> Result<()> {
         "lznt1" => lznt1(data),
         "xpress" => xpress(data),
         "lzx" => lzx(data),
+        "lzms" => lzms(data),
         _ => bail!("there is no fuzz target {target}"),
     }
     Ok(())
@@ -226,6 +235,9 @@ const SDDL: &[&str] = &[
     "S:(RA;;;;;WD;(\"Who\",TD,0x0,SID(S-1-5-21-1004336348-1177238915-682003330-9)))(ML;;NW;;;LW)(TL;;CC;;;S-1-19-512-4096)",
 ];
 
+/// A hundred times `a` as wimlib packs it.
+const LZMS: &[u8] = &[0xff, 0x6b, 0xd0, 0xff, 0x00, 0x00, 0x8e, 0x87, 0x61, 0x61];
+
 /// Inputs to start from.
 pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
     Ok(match target {
@@ -238,6 +250,7 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
         "ntfs" | "vhdx" => vec![vec![], vec![0, 0, 4, 1], vec![0x30, 0, 0x10, 9, 0x41, 0x20, 3, 0xff]],
         "journal" => journal::seeds(),
         "lznt1" => vec![b"\x05\xb0\x00abc".to_vec(), vec![0x02, 0xb0, 0x02, b'a', 0xfc, 0x0f]],
+        "lzms" => vec![[&[99, 0], LZMS].concat(), [vec![0, 1], vec![0x55; 300]].concat()],
         "xpress" | "lzx" => vec![vec![0xff, 0x0f, 0, 0, 0, 0], [vec![0, 1], vec![0x55; 300]].concat()],
         _ => bail!("there is no fuzz target {target}"),
     })

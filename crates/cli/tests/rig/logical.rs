@@ -51,7 +51,8 @@ impl Logical {
 
     fn add(&mut self, volume: &Volume, file: FileReference, path: String) -> reseal_dtyp::Result<()> {
         let stat = volume.stat(file)?;
-        let names: Vec<_> = stat.names.iter().map(|n| (n.parent, n.namespace, n.name.clone())).collect();
+        // What folder a name is in, its path says.
+        let names: Vec<_> = stat.names.iter().map(|n| (n.namespace, n.name.clone())).collect();
         let own = (&stat.standard.times, stat.standard.attributes, stat.standard.owner_id);
         let facts = format!("{own:?} {names:?} {} {:?}", stat.link_count, stat.reparse_tag);
         let mut streams = BTreeMap::new();
