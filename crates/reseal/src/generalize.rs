@@ -1,7 +1,7 @@
 //! The main job: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
 
 use crate::error::{Error, Kind, Result, Within};
-use crate::guards::{self, Checked, Refusal, Subject};
+use crate::guards::{self, Refusal, Subject};
 use crate::hives::HiveSet;
 use crate::image::{Image, Windows};
 use crate::inputs::Inputs;

@@ -1,0 +1,173 @@
+//! The blob table ("lookup table"): where each content lies, by its SHA-1.
+
+use crate::header::HEADER_LEN;
+use crate::resource::{RESOURCE_HEADER_LEN, ResourceHeader};
+use reseal_dtyp::{Error, Result, View};
+use std::collections::HashMap;
+
+/// SHA-1 of a content; zeros stand for the empty one.
+pub type Sha1Hash = [u8; 20];
+
+/// Length of an entry in bytes.
+const ENTRY: usize = RESOURCE_HEADER_LEN + 26;
+/// The size that an entry of a solid resource, rather than of a blob in one, states.
+const SOLID_MAGIC: u64 = 0x1_0000_0000;
+
+/// A content that files share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// SHA-1 of the content.
+    pub hash: Sha1Hash,
+    /// Bytes of the content.
+    pub size: u64,
+    /// How many streams of files have it, as the table says.
+    pub references: u32,
+    pub(crate) place: Place,
+}
+
+/// Where the content of a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A resource of its own.
+    Own(ResourceHeader),
+    /// Part of a solid resource.
+    Solid {
+        /// Index into [`BlobTable::solids`].
+        resource: usize,
+        /// Offset in what it unpacks to.
+        offset: u64,
+    },
+}
+
+/// All blobs.
+#[derive(Debug, Default)]
+pub(crate) struct BlobTable {
+    /// Blobs of files.
+    pub(crate) blobs: Vec<Blob>,
+    /// The metadata resource of each image, in the order of the images.
+    pub(crate) metadata: Vec<Blob>,
+    /// Solid resources.
+    pub(crate) solids: Vec<ResourceHeader>,
+    by_hash: HashMap<Sha1Hash, usize>,
+}
+
+impl BlobTable {
+    /// Reads the table; `size_of` tells what a solid resource unpacks to. `Damaged` for entries that contradict each other.
+    pub(crate) fn read(bytes: &[u8], len: u64, size_of: impl Fn(&ResourceHeader) -> Result<u64>) -> Result<BlobTable> {
+        if !bytes.len().is_multiple_of(ENTRY) {
+            let detail = format!("{} bytes are no whole number of {ENTRY}-byte entries", bytes.len());
+            return Err(Error::damaged("blob table", "length", 0, detail));
+        }
+        let mut entries = Vec::with_capacity(bytes.len() / ENTRY);
+        for (index, entry) in bytes.chunks_exact(ENTRY).enumerate() {
+            let view = View::new("blob table", (index * ENTRY) as u64, entry);
+            entries.push((view, ResourceHeader::read(&view, 0)?));
+        }
+        let mut out = BlobTable::default();
+        for run in entries.chunk_by(|(_, a), (_, b)| a.is_solid() == b.is_solid()) {
+            if run[0].1.is_solid() {
+                out.add_solid_run(run, len, &size_of)?;
+            } else {
+                run.iter().try_for_each(|(view, header)| out.add_own(view, *header, len))?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Entries of solid resources side by side: the offsets of blobs count through what all of them unpack to.
+    fn add_solid_run(
+        &mut self,
+        run: &[(View<'_>, ResourceHeader)],
+        len: u64,
+        size_of: impl Fn(&ResourceHeader) -> Result<u64>,
+    ) -> Result<()> {
+        let (resources, blobs): (Vec<&(View<'_>, ResourceHeader)>, Vec<_>) =
+            run.iter().partition(|(_, header)| header.size == SOLID_MAGIC);
+        let mut sizes = Vec::with_capacity(resources.len());
+        for (_, header) in resources {
+            header.check_place("solid resource", len)?;
+            sizes.push((self.solids.len(), size_of(header)?));
+            self.solids.push(*header);
+        }
+        // Where each begins in all that they unpack to.
+        let mut starts = Vec::with_capacity(sizes.len());
+        let mut total = 0u64;
+        for &(resource, size) in &sizes {
+            starts.push((total, resource, size));
+            total = total.saturating_add(size);
+        }
+        blobs.into_iter().try_for_each(|(view, header)| self.add_in_solid(view, header, &starts))
+    }
+
+    fn add_own(&mut self, view: &View<'_>, header: ResourceHeader, len: u64) -> Result<()> {
+        if header.is_spanned() || view.u16(RESOURCE_HEADER_LEN, "part")? != 1 {
+            return Err(view.damaged(RESOURCE_HEADER_LEN, "part", "it lies in another part of a WIM that has one"));
+        }
+        let stored_as_it_is = header.is_compressed() || header.stored == header.size;
+        if !stored_as_it_is {
+            let detail = format!("{:#x} bytes stored for {:#x} that are not compressed", header.stored, header.size);
+            return Err(view.damaged(0, "size", detail));
+        }
+        header.check_place("resource", len)?;
+        let blob = Blob {
+            hash: hash(view)?,
+            size: header.size,
+            references: view.u32(RESOURCE_HEADER_LEN + 2, "references")?,
+            place: Place::Own(header),
+        };
+        if !header.is_metadata() {
+            self.add(blob);
+        } else if blob.references > 1 {
+            let detail = format!("metadata that {} images share", blob.references);
+            return Err(view.damaged(RESOURCE_HEADER_LEN + 2, "references", detail));
+        } else if blob.references == 1 {
+            // One that nothing refers to belongs to an image that was removed.
+            self.metadata.push(blob);
+        }
+        Ok(())
+    }
+
+    /// `starts`: where each resource of the run begins in all that they unpack to, which it is, and what it unpacks to.
+    fn add_in_solid(&mut self, view: &View<'_>, header: &ResourceHeader, starts: &[(u64, usize, u64)]) -> Result<()> {
+        if header.is_metadata() {
+            return Err(view.damaged(7, "flags", "metadata in a solid resource"));
+        }
+        let before = starts.partition_point(|(start, _, _)| *start <= header.offset);
+        let holds = |(start, _, size): &&(u64, usize, u64)| {
+            let offset = header.offset - start;
+            offset <= *size && header.stored <= size - offset
+        };
+        let Some((start, resource, _)) = starts[..before].last().filter(holds) else {
+            let detail = format!(
+                "{:#x} bytes at {:#x} lie in none of {} solid resources",
+                header.stored,
+                header.offset,
+                starts.len()
+            );
+            return Err(view.damaged(0, "place", detail));
+        };
+        let place = Place::Solid { resource: *resource, offset: header.offset - start };
+        let references = view.u32(RESOURCE_HEADER_LEN + 2, "references")?;
+        self.add(Blob { hash: hash(view)?, size: header.stored, references, place });
+        Ok(())
+    }
+
+    /// Of two entries with one hash the first one counts.
+    fn add(&mut self, blob: Blob) {
+        self.by_hash.entry(blob.hash).or_insert(self.blobs.len());
+        self.blobs.push(blob);
+    }
+
+    /// The blob with this content.
+    pub(crate) fn find(&self, hash: &Sha1Hash) -> Option<&Blob> {
+        self.by_hash.get(hash).map(|at| &self.blobs[*at])
+    }
+}
+
+fn hash(view: &View<'_>) -> Result<Sha1Hash> {
+    let mut out = [0; 20];
+    out.copy_from_slice(view.bytes(RESOURCE_HEADER_LEN + 6, 20, "SHA-1")?);
+    Ok(out)
+}
+
+const _: () = assert!(ENTRY == 50 && HEADER_LEN == 208);

@@ -1,0 +1,147 @@
+//! Directory entries of a metadata resource: names, times, streams.
+
+use crate::blobs::Sha1Hash;
+use reseal_dtyp::{FileTime, Result, View, from_utf16le};
+
+/// Length without names.
+const FIXED: usize = 0x66;
+/// Length of an entry for a further stream, without its name.
+const STREAM_FIXED: usize = 38;
+/// `FILE_ATTRIBUTE_REPARSE_POINT`.
+pub(crate) const REPARSE_POINT: u32 = 0x400;
+/// `FILE_ATTRIBUTE_DIRECTORY`.
+pub(crate) const DIRECTORY: u32 = 0x10;
+/// `FILE_ATTRIBUTE_ENCRYPTED`.
+pub(crate) const ENCRYPTED: u32 = 0x4000;
+
+/// Times of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// When it was made.
+    pub created: FileTime,
+    /// When its content was read last.
+    pub accessed: FileTime,
+    /// When its content was written last.
+    pub written: FileTime,
+}
+
+/// What a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamKind {
+    /// Content.
+    Data,
+    /// What a reparse point points at; without the tag.
+    Reparse,
+    /// An encrypted file as `ReadEncryptedFileRaw` gives it.
+    EncryptedRaw,
+}
+
+/// A stream of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// What it is.
+    pub kind: StreamKind,
+    /// Its name; empty for the unnamed one.
+    pub name: Vec<u16>,
+    /// SHA-1 of its content; zeros for an empty one.
+    pub hash: Sha1Hash,
+}
+
+/// One directory entry as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Dentry {
+    pub(crate) attributes: u32,
+    /// Index into the security data; -1 for none.
+    pub(crate) security: i32,
+    /// Where the entries of a folder begin; 0 for none.
+    pub(crate) children: u64,
+    pub(crate) times: Times,
+    /// Files with the same one, other than 0, are one file with several names.
+    pub(crate) link_group: u64,
+    pub(crate) reparse_tag: u32,
+    pub(crate) name: Vec<u16>,
+    pub(crate) short_name: Vec<u16>,
+    pub(crate) streams: Vec<Stream>,
+    /// Bytes to the next entry.
+    pub(crate) len: usize,
+}
+
+/// Reads the entry at `at` of a metadata resource; `None` at the end of a folder.
+pub(crate) fn read(metadata: &View<'_>, at: usize) -> Result<Option<Dentry>> {
+    let own = metadata.u64(at, "dentry length")?;
+    if own <= 8 {
+        return Ok(None);
+    }
+    let len = usize::try_from(own).ok().filter(|len| *len >= FIXED);
+    let len =
+        len.ok_or_else(|| metadata.damaged(at, "dentry length", format!("{own} bytes, at least {FIXED} are needed")))?;
+    let view = metadata.part("dentry", at, len)?;
+    let attributes = view.u32(0x8, "attributes")?;
+    let is_reparse = attributes & REPARSE_POINT != 0;
+    let (name_len, short_len) = (view.u16(0x64, "name length")?, view.u16(0x62, "short name length")?);
+    let name = from_utf16le(view.bytes(FIXED, usize::from(name_len), "name")?);
+    // A name is followed by a zero that its length does not count.
+    let short_at = FIXED + if name_len > 0 { usize::from(name_len) + 2 } else { 0 };
+    let short_name = from_utf16le(view.bytes(short_at, usize::from(short_len), "short name")?);
+    let time = |at| view.u64(at, "time").map(FileTime);
+    let times = Times { created: time(0x28)?, accessed: time(0x30)?, written: time(0x38)? };
+    let (streams, end) = streams(metadata, &view, at, attributes)?;
+    Ok(Some(Dentry {
+        attributes,
+        security: view.i32(0xc, "security id")?,
+        children: view.u64(0x10, "subdirectory offset")?,
+        times,
+        link_group: if is_reparse { 0 } else { view.u64(0x58, "hard-link group")? },
+        reparse_tag: if is_reparse { view.u32(0x58, "reparse tag")? } else { 0 },
+        name,
+        short_name,
+        streams,
+        len: end - at,
+    }))
+}
+
+fn hash(view: &View<'_>, at: usize) -> Result<Sha1Hash> {
+    let mut out = [0; 20];
+    out.copy_from_slice(view.bytes(at, 20, "SHA-1")?);
+    Ok(out)
+}
+
+/// The streams, and where the next entry begins. What an unnamed stream is follows from the attributes and from the order.
+fn streams(metadata: &View<'_>, view: &View<'_>, at: usize, attributes: u32) -> Result<(Vec<Stream>, usize)> {
+    let mut all = vec![(Vec::new(), hash(view, 0x40)?)];
+    let mut end = at + view.len().next_multiple_of(8);
+    for _ in 0..view.u16(0x60, "further streams")? {
+        let own = metadata.u64(end, "stream entry length")?;
+        let len = usize::try_from(own).ok().filter(|len| *len >= STREAM_FIXED);
+        let len = len.ok_or_else(|| {
+            metadata.damaged(end, "stream entry length", format!("{own} bytes, at least {STREAM_FIXED} are needed"))
+        })?;
+        let entry = metadata.part("stream entry", end, len)?;
+        let name_len = entry.u16(0x24, "name length")?;
+        all.push((from_utf16le(entry.bytes(STREAM_FIXED, usize::from(name_len), "name")?), hash(&entry, 0x10)?));
+        end += len.next_multiple_of(8);
+    }
+    let (mut out, mut has_reparse, mut has_data): (Vec<Stream>, _, _) = (Vec::new(), false, false);
+    for (index, (name, hash)) in all.into_iter().enumerate() {
+        let is_named = !name.is_empty();
+        let kind = if attributes & ENCRYPTED != 0 && !is_named {
+            StreamKind::EncryptedRaw
+        } else if !is_named && attributes & REPARSE_POINT != 0 && !has_reparse && (index > 0 || hash != [0; 20]) {
+            StreamKind::Reparse
+        } else {
+            StreamKind::Data
+        };
+        // The first entry is empty where the unnamed stream stands among the others.
+        let is_filler = !is_named && hash == [0; 20];
+        has_reparse |= kind == StreamKind::Reparse;
+        if is_filler || (!is_named && kind == StreamKind::Data && has_data) {
+            continue;
+        }
+        has_data |= !is_named && kind == StreamKind::Data;
+        out.push(Stream { kind, name, hash });
+    }
+    if !has_data && attributes & (DIRECTORY | REPARSE_POINT | ENCRYPTED) == 0 {
+        out.insert(0, Stream { kind: StreamKind::Data, name: Vec::new(), hash: [0; 20] });
+    }
+    Ok((out, end))
+}

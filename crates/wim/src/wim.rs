@@ -1,0 +1,223 @@
+//! A WIM file, opened for reading.
+
+use crate::blobs::{Blob, BlobTable, Place, Sha1Hash};
+use crate::chunks::Chunks;
+use crate::header::{HEADER_LEN, Header};
+use crate::image::Image;
+use crate::integrity;
+use crate::resource::ResourceHeader;
+use reseal_disk::ReadAt;
+use reseal_dtyp::{Error, Kind, Result};
+use sha1::{Digest, Sha1};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Tables above this are no tables of a WIM: ten million blobs.
+const MAX_TABLE: u64 = 500 << 20;
+/// Metadata above this is none of an image: Windows needs some 50 MB.
+const MAX_METADATA: u64 = 2 << 30;
+/// XML data above this is none.
+const MAX_XML: u64 = 16 << 20;
+
+/// An unpacked chunk of a solid resource.
+#[derive(Clone)]
+struct Unpacked {
+    resource: usize,
+    index: usize,
+    bytes: Arc<Vec<u8>>,
+}
+
+/// A WIM file.
+pub struct Wim {
+    store: Arc<dyn ReadAt>,
+    header: Header,
+    blobs: BlobTable,
+    /// The chunk of a solid resource that was unpacked last: small files lie in one side by side.
+    last: Mutex<Option<Unpacked>>,
+}
+
+impl std::fmt::Debug for Wim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wim").field("header", &self.header).field("blobs", &self.blobs.blobs.len()).finish()
+    }
+}
+
+impl Wim {
+    /// Whether bytes at the start of a file are those of a WIM, of any kind.
+    pub fn is_one(start: &[u8]) -> bool {
+        start.starts_with(b"MSWIM\0\0\0") || start.starts_with(b"WLPWM\0\0\0")
+    }
+
+    /// Reads header and blob table. `Unsupported` for parts of a split WIM, pipable ones, and ones being written.
+    pub fn open(store: Arc<dyn ReadAt>) -> Result<Wim> {
+        let mut head = vec![0; HEADER_LEN.min(usize::try_from(store.len()).unwrap_or(HEADER_LEN))];
+        store.read_at(0, &mut head)?;
+        let header = Header::read(&head)?;
+        let table = read_whole(&*store, &header, &header.blob_table, "blob table", MAX_TABLE)?;
+        let blobs = BlobTable::read(&table, store.len(), |solid| Ok(Chunks::of_solid(&*store, solid)?.size()))?;
+        if blobs.metadata.len() != header.images as usize {
+            let detail = format!("{} images, and metadata of {}", header.images, blobs.metadata.len());
+            return Err(Error::damaged("WIM header", "images", 0x2c, detail));
+        }
+        Ok(Wim { store, header, blobs, last: Mutex::default() })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// All blobs of files.
+    pub fn blobs(&self) -> &[Blob] {
+        &self.blobs.blobs
+    }
+
+    /// Whether any blob lies in a solid resource.
+    pub fn has_solid(&self) -> bool {
+        !self.blobs.solids.is_empty()
+    }
+
+    /// Bytes of the file.
+    pub fn file_len(&self) -> u64 {
+        self.store.len()
+    }
+
+    /// The XML data as it is stored: UTF-16 with a byte order mark. At most 16 MiB.
+    pub fn xml(&self) -> Result<Vec<u8>> {
+        if self.header.xml.is_absent() {
+            return Ok(Vec::new());
+        }
+        read_whole(&*self.store, &self.header, &self.header.xml, "XML data", MAX_XML)
+    }
+
+    /// Reads an image, from 1. `NotFound` where there is none; `Damaged` when its metadata is not what its SHA-1 says.
+    pub fn image(&self, number: u32) -> Result<Image> {
+        let blob = (number as usize).checked_sub(1).and_then(|at| self.blobs.metadata.get(at));
+        let blob = blob.ok_or_else(|| {
+            Error::not_found(format!("there is no image {number}: the WIM has {}", self.header.images))
+        })?;
+        let Place::Own(header) = blob.place else {
+            return Err(Error::damaged("blob table", "metadata", 0, "it lies in a solid resource"));
+        };
+        let metadata = read_whole(&*self.store, &self.header, &header, "metadata resource", MAX_METADATA)?;
+        check_hash("metadata resource", header.offset, &metadata, &blob.hash)?;
+        Image::read(metadata).map_err(|e| e.within(format!("image {number}")))
+    }
+
+    /// The blob with this content; `Damaged` where the table has none. Zeros stand for the empty content: `None`.
+    pub fn blob(&self, hash: &Sha1Hash) -> Result<Option<&Blob>> {
+        if *hash == [0; 20] {
+            return Ok(None);
+        }
+        let missing = || {
+            let text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            Error::damaged("blob table", "SHA-1", 0, format!("no blob has the content {text} that a file names"))
+        };
+        self.blobs.find(hash).map(Some).ok_or_else(missing)
+    }
+
+    /// The whole content of a blob, checked against its SHA-1. `Limit` above `max` bytes.
+    pub fn read(&self, blob: &Blob, max: u64) -> Result<Vec<u8>> {
+        if blob.size > max {
+            return Err(Error::new(Kind::Limit, format!("{} bytes, at most {max} are read at once", blob.size)));
+        }
+        let bytes = match &blob.place {
+            Place::Own(header) => read_whole(&*self.store, &self.header, header, "blob", max)?,
+            Place::Solid { resource, offset } => {
+                let mut bytes = vec![0; blob.size as usize];
+                self.read_solid(*resource, *offset, &mut bytes)?;
+                bytes
+            }
+        };
+        check_hash("blob", 0, &bytes, &blob.hash)?;
+        Ok(bytes)
+    }
+
+    /// Part of a blob's content; returns how many bytes there were. The SHA-1 is of the whole, so it is not checked.
+    pub fn read_at(&self, blob: &Blob, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let len = blob.size.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let buf = &mut buf[..len];
+        match &blob.place {
+            Place::Own(header) if !header.is_compressed() => self.store.read_at(header.offset + offset, buf)?,
+            Place::Own(header) => {
+                let chunks = Chunks::of_resource(&*self.store, header, self.header.compression, self.header.chunk)?;
+                let range = offset..offset + len as u64;
+                for index in chunks.covering(&range) {
+                    copy_part(&chunks.unpack(&*self.store, index)?, chunks.start_of(index), &range, buf);
+                }
+            }
+            Place::Solid { resource, offset: start } => self.read_solid(*resource, start + offset, buf)?,
+        }
+        Ok(len)
+    }
+
+    /// Part of what a solid resource unpacks to.
+    fn read_solid(&self, resource: usize, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let range = offset..offset + buf.len() as u64;
+        let chunks = Chunks::of_solid(&*self.store, &self.blobs.solids[resource])?;
+        for index in chunks.covering(&range) {
+            let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let known = known.filter(|known| (known.resource, known.index) == (resource, index));
+            let unpacked = match known {
+                Some(known) => known,
+                None => Unpacked { resource, index, bytes: Arc::new(chunks.unpack(&*self.store, index)?) },
+            };
+            copy_part(&unpacked.bytes, chunks.start_of(index), &range, buf);
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(unpacked);
+        }
+        Ok(())
+    }
+
+    /// Ranges of the file that contradict the integrity table; `None` when there is no table.
+    pub fn check_integrity(&self) -> Result<Option<Vec<Range<u64>>>> {
+        integrity::check(&*self.store, &self.header)
+    }
+}
+
+/// Copies what a chunk, whose content begins at `start`, has of a range.
+fn copy_part(chunk: &[u8], start: u64, range: &Range<u64>, buf: &mut [u8]) {
+    let (from, to) = (range.start.max(start), range.end.min(start + chunk.len() as u64));
+    if from < to {
+        let part = &chunk[(from - start) as usize..(to - start) as usize];
+        buf[(from - range.start) as usize..(to - range.start) as usize].copy_from_slice(part);
+    }
+}
+
+fn check_hash(what: &'static str, offset: u64, bytes: &[u8], hash: &Sha1Hash) -> Result<()> {
+    if Sha1::digest(bytes)[..] == *hash {
+        return Ok(());
+    }
+    Err(Error::damaged(what, "SHA-1", offset, format!("{} bytes do not have the SHA-1 that is stated", bytes.len())))
+}
+
+/// A resource of its own, whole. `Limit` above `max` bytes.
+fn read_whole(
+    store: &dyn ReadAt,
+    header: &Header,
+    resource: &ResourceHeader,
+    what: &'static str,
+    max: u64,
+) -> Result<Vec<u8>> {
+    resource.check_place(what, store.len())?;
+    if resource.size > max {
+        return Err(Error::new(Kind::Limit, format!("{} bytes, at most {max} are read", resource.size)).at(
+            what,
+            "size",
+            resource.offset,
+        ));
+    }
+    if !resource.is_compressed() {
+        if resource.size != resource.stored {
+            let detail = format!("{:#x} bytes stored for {:#x}", resource.stored, resource.size);
+            return Err(Error::damaged(what, "size", resource.offset, detail));
+        }
+        let mut out = vec![0; resource.size as usize];
+        store.read_at(resource.offset, &mut out)?;
+        return Ok(out);
+    }
+    let chunks = Chunks::of_resource(store, resource, header.compression, header.chunk)?;
+    // Each chunk has a table entry and is no longer than its content, so the size is what the file can hold.
+    let mut out = vec![0; resource.size as usize];
+    chunks.unpack_all(store, &mut out)?;
+    Ok(out)
+}
