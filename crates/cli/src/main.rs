@@ -9,6 +9,7 @@ mod hive_text;
 mod parts;
 mod progress;
 mod render;
+mod wim;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -59,5 +60,6 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Driver(command) => driver::driver(command),
         Command::Hive(command) => parts::hive(command),
         Command::Fs(command) => parts::fs(command),
+        Command::Wim(command) => wim::wim(&command),
     }
 }

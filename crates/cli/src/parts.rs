@@ -4,7 +4,7 @@ use crate::args::{Checks, Fs, Hive, HiveTarget, Inspect, Recover, Steps, Unatten
 use crate::{Exit, hive_text, render};
 use anyhow::{Context, Result};
 use reseal::{
-    CheckObserver, CheckStage, FsEntry, Gravity, HiveAccess, Image, KeyListing, LintFor, Recovery, RegText,
+    CheckObserver, CheckStage, Files, FsEntry, Gravity, HiveAccess, Image, KeyListing, LintFor, Recovery, RegText,
     ShownFinding,
 };
 
@@ -318,7 +318,7 @@ fn entry_line(entry: &FsEntry) -> String {
 pub(crate) fn fs(command: Fs) -> Result<Exit> {
     match command {
         Fs::Ls { image, path, recursive, json } => {
-            let entries = reseal::fs_list(&Image::open(&image)?, &path, recursive)?;
+            let entries = Files::open(&image)?.list(&path, recursive)?;
             if json {
                 render::json(&serde_json::json!({ "schema": "reseal.fs/1", "entries": entries }))?;
             } else {
@@ -326,11 +326,10 @@ pub(crate) fn fs(command: Fs) -> Result<Exit> {
             }
         }
         Fs::Cat { image, path } => {
-            let image = Image::open(&image)?;
             let mut stdout = std::io::stdout().lock();
-            reseal::fs_read(&image, &path, &mut stdout)?;
+            Files::open(&image)?.read(&path, &mut stdout)?;
         }
-        Fs::Acl { image, path } => render::out(&format!("{}\n", reseal::fs_acl(&Image::open(&image)?, &path)?)),
+        Fs::Acl { image, path } => render::out(&format!("{}\n", Files::open(&image)?.acl(&path)?)),
         Fs::Check { image, strict, json } => return fs_check(&image, strict, json),
     }
     Ok(Exit::Done)

@@ -161,7 +161,7 @@ fn the_state_of_a_reference() {
     });
     reseal(["generalize", &gold, "-n", "--reference", &rig.out("other.raw")]).exits(3).says("same build");
     let wim = rig.bench.write("install.wim", b"MSWIM\0\0\0 and so on");
-    reseal(["generalize", &gold, "-n", "--reference", &wim]).exits(7).says("is a WIM");
+    reseal(["generalize", &gold, "-n", "--reference", &wim]).exits(7).says("WIM header");
     reseal(["generalize", &gold, "-n", "--reference", &reference, "--no-generalize"]).exits(2);
 }
 

@@ -68,6 +68,13 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"<<< Oracle VM VirtualBox", "VDI"),
 ];
 
+/// The bytes of a host file that is no disk, such as a WIM; nobody may write it meanwhile. `Conflict` when somebody does.
+pub fn open_file(path: &Path) -> Result<Arc<dyn ReadAt>> {
+    let host = HostFile::open(path, Access::Read)?;
+    journal::interrupted(path)?;
+    Ok(Arc::new(Overlay::new(host)))
+}
+
 impl Disk {
     /// Opens an image file or block device for reading. `Conflict` when another program writes to it; `Unsupported` for a
     /// format that is not handled; `Interrupted` when a half-done commit lies beside it.

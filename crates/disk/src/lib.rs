@@ -21,7 +21,7 @@ mod partition;
 mod vhdx;
 
 pub use commit::{Committed, CopyMethod, Progress};
-pub use disk::{Disk, Format, InPlace};
+pub use disk::{Disk, Format, InPlace, open_file};
 pub use io::{MemoryDisk, ReadAt, WriteAt, checked_range};
 pub use journal::{HostMedia, Recovered};
 pub use overlay::Overlay;

@@ -5,10 +5,11 @@ use crate::generalize::ShownFinding;
 use crate::image::Image;
 use crate::ntfs_tree::NtfsTree;
 use crate::scope::MachineHive;
-use crate::tree::{NodeId, Tree};
+use crate::tree::{NodeId, Tree, TreeEdit};
+use crate::wim::WimFile;
 use reseal_dtyp::{Descriptor, FileTime, utf16_lossy, utf16le};
 use reseal_hive::{Hive, KeyId, Recover, Value, types};
-use reseal_ntfs::{FileReference, Namespace, Probe, Volume};
+use reseal_ntfs::{Probe, Volume};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -50,91 +51,111 @@ fn volume(image: &Image) -> Result<Volume> {
         .map_err(|e| e.hint("the image has several NTFS volumes: name one with IMAGE#pN"))
 }
 
-/// Splits `path:stream`; a drive letter is no stream.
-fn find(volume: &Volume, path: &str) -> Result<(FileReference, Vec<u16>)> {
-    let path = path.strip_prefix("C:").or_else(|| path.strip_prefix("c:")).unwrap_or(path);
-    let (file, stream) = path.split_once(':').unwrap_or((path, ""));
-    let found = volume
-        .resolve(file)?
-        .ok_or_else(|| Error::new(Kind::NotFound, format!("`{file}` does not exist on the volume")))?;
-    Ok((found, stream.encode_utf16().collect()))
+/// The files of an image: of the one NTFS volume that is meant, or of an image of a WIM.
+pub struct Files {
+    tree: Box<dyn Tree>,
+    /// How the user named the image.
+    subject: String,
 }
 
-/// Lists a folder, or a file with its streams; `recursive` lists everything below. Reparse points are not followed.
-pub fn fs_list(image: &Image, path: &str, recursive: bool) -> Result<Vec<FsEntry>> {
-    let run = || -> Result<Vec<FsEntry>> {
-        let volume = volume(image)?;
-        let (start, _) = find(&volume, path)?;
-        let base = path.trim_matches(['\\', '/']).replace('/', "\\");
-        let stat = volume.stat(start)?;
-        if !stat.is_directory {
-            return Ok(vec![entry(&volume, start, base)?]);
-        }
-        let mut out = Vec::new();
-        let mut queue = vec![(start, base)];
-        while let Some((folder, prefix)) = queue.pop() {
-            for child in volume.entries(folder)?.into_iter().filter(|e| e.namespace != Namespace::Dos) {
-                let name = utf16_lossy(&child.name);
-                let path = if prefix.is_empty() { name } else { format!(r"{prefix}\{name}") };
-                let entry = entry(&volume, child.reference, path.clone())?;
-                // The root contains itself as `.`.
-                if recursive && entry.directory && !entry.reparse && child.reference != folder {
-                    queue.push((child.reference, path));
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    /// Opens `disk.vhdx`, `disk.vhdx#p3` or `install.wim:2`.
+    pub fn open(text: &str) -> Result<Files> {
+        let tree: Box<dyn Tree> = match WimFile::tree(text) {
+            Some(tree) => Box::new(tree?),
+            None => {
+                let image = Image::open(text)?;
+                Box::new(NtfsTree { volume: volume(&image).within(image.path().display())? })
+            }
+        };
+        Ok(Files { tree, subject: text.to_owned() })
+    }
+
+    /// Splits `path:stream`; a drive letter is no stream.
+    fn find(&self, path: &str) -> Result<(NodeId, Vec<u16>)> {
+        let path = path.strip_prefix("C:").or_else(|| path.strip_prefix("c:")).unwrap_or(path);
+        let (file, stream) = path.split_once(':').unwrap_or((path, ""));
+        let found = self.tree.resolve(self.tree.root(), file)?;
+        let found = found.ok_or_else(|| Error::new(Kind::NotFound, format!("`{file}` does not exist there")))?;
+        Ok((found, stream.encode_utf16().collect()))
+    }
+
+    /// Lists a folder, or a file with its streams; `recursive` lists everything below. Reparse points are not followed.
+    pub fn list(&self, path: &str, recursive: bool) -> Result<Vec<FsEntry>> {
+        let run = || -> Result<Vec<FsEntry>> {
+            let (start, _) = self.find(path)?;
+            let base = path.trim_matches(['\\', '/']).replace('/', "\\");
+            if !self.tree.stat(start)?.is_dir {
+                return Ok(vec![self.entry(start, base)?]);
+            }
+            let mut out = Vec::new();
+            let mut queue = vec![(start, base)];
+            while let Some((folder, prefix)) = queue.pop() {
+                for child in self.tree.entries(folder)? {
+                    let name = utf16_lossy(&child.name);
+                    let path = if prefix.is_empty() { name } else { format!(r"{prefix}\{name}") };
+                    let entry = self.entry(child.node, path.clone())?;
+                    // The root of a volume contains itself as `.`.
+                    if recursive && entry.directory && !entry.reparse && child.node != folder {
+                        queue.push((child.node, path));
+                    }
+                    out.push(entry);
                 }
-                out.push(entry);
             }
-        }
-        Ok(out)
-    };
-    run().within(image.path().display())
-}
+            Ok(out)
+        };
+        run().within(&self.subject)
+    }
 
-fn entry(volume: &Volume, file: FileReference, path: String) -> Result<FsEntry> {
-    let stat = volume.stat(file).within(&path)?;
-    let unnamed = stat.streams.iter().find(|s| s.name.is_empty());
-    Ok(FsEntry {
-        path,
-        directory: stat.is_directory,
-        reparse: stat.reparse_tag.is_some(),
-        size: unnamed.map_or(0, |s| s.size),
-        modified: stat.standard.times[1].to_iso(),
-        streams: stat.streams.iter().filter(|s| !s.name.is_empty()).map(|s| utf16_lossy(&s.name)).collect(),
-    })
-}
+    fn entry(&self, node: NodeId, path: String) -> Result<FsEntry> {
+        let stat = self.tree.stat(node).within(&path)?;
+        let (unnamed, named): (Vec<_>, Vec<_>) = stat.streams.into_iter().partition(|(name, _)| name.is_empty());
+        Ok(FsEntry {
+            path,
+            directory: stat.is_dir,
+            reparse: stat.is_reparse,
+            size: unnamed.first().map_or(0, |(_, size)| *size),
+            modified: stat.written.to_iso(),
+            streams: named.iter().map(|(name, _)| utf16_lossy(name)).collect(),
+        })
+    }
 
-/// Writes a stream's content to `out`, piece by piece.
-pub fn fs_read(image: &Image, path: &str, out: &mut dyn Write) -> Result<()> {
-    let mut run = || -> Result<()> {
-        let volume = volume(image)?;
-        let (file, stream) = find(&volume, path)?;
-        let reader = volume.stream(file, &stream)?;
-        let mut buf = vec![0; 1 << 20];
-        let mut offset = 0;
-        while offset < reader.size() {
-            let n = reader.read_at(offset, &mut buf)?;
-            if n == 0 {
-                break;
+    /// Writes a stream's content to `out`, piece by piece.
+    pub fn read(&self, path: &str, out: &mut dyn Write) -> Result<()> {
+        let mut run = || -> Result<()> {
+            let (node, stream) = self.find(path)?;
+            let mut buf = vec![0; 1 << 20];
+            let mut offset = 0;
+            loop {
+                let n = self.tree.stream_at(node, &stream, offset, &mut buf)?;
+                if n == 0 {
+                    return Ok(());
+                }
+                match out.write_all(&buf[..n]) {
+                    Ok(()) => offset += n as u64,
+                    // Whoever reads has seen enough.
+                    Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                    Err(e) => return Err(reseal_dtyp::Error::io("cannot write the content", e).into()),
+                }
             }
-            match out.write_all(&buf[..n]) {
-                Ok(()) => offset += n as u64,
-                // Whoever reads has seen enough.
-                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(e) => return Err(reseal_dtyp::Error::io("cannot write the content", e).into()),
-            }
-        }
-        Ok(())
-    };
-    run().within(path).map_err(|e| e.subject(image.path().display().to_string()))
-}
+        };
+        run().within(path).map_err(|e| e.subject(self.subject.clone()))
+    }
 
-/// A file's security descriptor as SDDL.
-pub fn fs_acl(image: &Image, path: &str) -> Result<String> {
-    let run = || -> Result<String> {
-        let volume = volume(image)?;
-        let (file, _) = find(&volume, path)?;
-        Ok(Descriptor::read(&volume.descriptor(file)?)?.to_sddl()?)
-    };
-    run().within(path).map_err(|e| e.subject(image.path().display().to_string()))
+    /// A file's security descriptor as SDDL.
+    pub fn acl(&self, path: &str) -> Result<String> {
+        let run = || -> Result<String> {
+            let (node, _) = self.find(path)?;
+            Ok(Descriptor::read(&self.tree.descriptor(node)?)?.to_sddl()?)
+        };
+        run().within(path).map_err(|e| e.subject(self.subject.clone()))
+    }
 }
 
 /// A key with its values and the names of its subkeys.
@@ -202,7 +223,14 @@ pub struct HiveAccess {
 #[derive(Debug)]
 enum Source {
     File,
-    Image { image: Box<Image>, tree: Box<NtfsTree>, node: NodeId, logs: Vec<NodeId> },
+    /// An image of a WIM, which is only read.
+    Wim,
+    Image {
+        image: Box<Image>,
+        tree: Box<NtfsTree>,
+        node: NodeId,
+        logs: Vec<NodeId>,
+    },
 }
 
 impl HiveAccess {
@@ -241,24 +269,32 @@ impl HiveAccess {
     }
 
     fn open_in_image(target: &str, hive: &str) -> Result<HiveAccess> {
+        if let Some(tree) = WimFile::tree(target) {
+            let (hive, subject, _, _) = HiveAccess::find(&tree?, hive)?;
+            return Ok(HiveAccess { hive, source: Source::Wim, subject });
+        }
         let image = Box::new(Image::open(target)?);
         let tree = Box::new(NtfsTree { volume: volume(&image)? });
+        let (hive, subject, node, logs) = HiveAccess::find(&*tree, hive)?;
+        Ok(HiveAccess { hive, source: Source::Image { image, tree, node, logs }, subject })
+    }
+
+    /// A hive in a tree, its path, its file and those of its logs.
+    fn find(tree: &dyn Tree, hive: &str) -> Result<(Hive, String, NodeId, Vec<NodeId>)> {
         let machine = MachineHive::ALL.into_iter().find(|m| m.file_name().eq_ignore_ascii_case(hive));
         let path = machine.map_or_else(|| hive.to_owned(), |m| format!(r"Windows\System32\config\{}", m.file_name()));
         let root = tree.root();
-        let dyn_tree: &dyn Tree = &*tree;
-        let node = dyn_tree
+        let node = tree
             .resolve(root, &path)?
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("`{path}` does not exist on the volume")))?;
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("`{path}` does not exist there")))?;
         let primary = tree.read(node)?;
         let mut logs = Vec::new();
         for suffix in [".LOG", ".LOG1", ".LOG2"] {
-            logs.extend(dyn_tree.resolve(root, &format!("{path}{suffix}"))?);
+            logs.extend(tree.resolve(root, &format!("{path}{suffix}"))?);
         }
         let bytes: Vec<Vec<u8>> = logs.iter().map(|log| tree.read(*log)).collect::<Result<_, _>>()?;
         let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-        let hive = open_strict(primary, &bytes)?;
-        Ok(HiveAccess { hive, source: Source::Image { image, tree, node, logs }, subject: path })
+        Ok((open_strict(primary, &bytes)?, path, node, logs))
     }
 
     pub(crate) fn key(&self, path: &str) -> Result<KeyId> {
@@ -340,6 +376,9 @@ impl HiveAccess {
                 file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(context)?;
                 Ok(())
             }
+            Source::Wim => Err(Error::new(Kind::Unsupported, "a hive in a WIM is only read, so far")
+                .hint("export it with `reseal fs cat`, edit the file, and put it back with `wimlib-imagex update`")
+                .subject(self.subject)),
             Source::Image { image, mut tree, node, logs } => {
                 let state = crate::volume_state::VolumeState::of(&tree.volume, "volume".to_owned());
                 if let Some(why) = state.dirty {

@@ -2,7 +2,7 @@
 
 use crate::error::{Kind, Result, Within};
 use crate::scope::MachineHive;
-use crate::tree::{NodeId, Tree, TreeEntry};
+use crate::tree::{NodeId, Tree, TreeEdit, TreeEntry};
 use rayon::prelude::*;
 use reseal_dtyp::{DomainSid, FileTime, Finding, Level};
 use reseal_hive::{Hive, LoadState, Recover};
@@ -183,7 +183,7 @@ impl HiveSet {
     }
 
     /// Puts edited hives back, one by one in file-reference order, and empties their logs. Returns how many.
-    pub(crate) fn store(&self, tree: &mut dyn Tree, now: FileTime) -> Result<usize> {
+    pub(crate) fn store(&self, tree: &mut dyn TreeEdit, now: FileTime) -> Result<usize> {
         let mut stored = 0;
         for file in self.files.iter().filter(|file| file.edited) {
             file.store(tree, now).within(&file.path)?;
@@ -236,7 +236,7 @@ fn by_rule(findings: &[Finding]) -> BTreeMap<(Level, &'static str), usize> {
 
 impl HiveFile {
     /// Only pages that differ are written, where the file allows it.
-    fn store(&self, tree: &mut dyn Tree, now: FileTime) -> reseal_dtyp::Result<()> {
+    fn store(&self, tree: &mut dyn TreeEdit, now: FileTime) -> reseal_dtyp::Result<()> {
         if let Some(pages) = self.hive.changed_pages() {
             let pages: Vec<(u64, Cow<'_, [u8]>)> = pages.collect();
             let pieces: Vec<(u64, &[u8])> = pages.iter().map(|(at, bytes)| (*at, bytes.as_ref())).collect();

@@ -117,6 +117,16 @@ impl Image {
     }
 
     fn open_as(text: &str, open: fn(&Path) -> reseal_dtyp::Result<Disk>) -> Result<Image> {
+        if crate::wim::selector(text).is_some() {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "a WIM is no disk: it can be looked into, and not changed so far",
+            )
+            .hint(
+                "`reseal wim info`, `reseal fs` and `reseal hive` read it; to seal it, apply it to a disk image first",
+            )
+            .subject(text));
+        }
         let (path, selected) = selector(text)?;
         let open = || -> Result<Image> {
             let disk = open(&path)?;

@@ -56,8 +56,9 @@ mod tree;
 mod unattend;
 mod verify;
 mod volume_state;
+mod wim;
 
-pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_list, fs_read};
+pub use browse::{Files, FsEntry, HiveAccess, KeyListing, ShownValue};
 pub use change::{Change, StepOutcome, Target};
 pub use coverage::{Answer, CoverageRow, CoverageTable, coverage};
 pub use diff::{DescriptorSummary, DiffEntry, DiffKind, DiffOptions, Difference, Side, VolumeDifference, What, diff};
@@ -85,9 +86,10 @@ pub use rules::{Action, DataRule, RuleFile};
 pub use sam::User;
 pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, Use, catalogue};
-pub use tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
+pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
 pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
 pub use verify::{TRACE_FORMS, Trace, Verification, verify};
+pub use wim::{WimFile, WimImageInfo, WimInfo};
 
 pub use reseal_dtyp::{DomainSid, FileTime};
 

@@ -1,6 +1,6 @@
 //! An NTFS volume as a [`Tree`].
 
-use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
+use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
 use memchr::memmem::Finder;
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Finding, Result, Sid, utf16le};
 use reseal_ntfs::{FileRecord, FileReference, NameView, Namespace, Security, Visitor, Volume};
@@ -102,6 +102,20 @@ impl Tree for NtfsTree {
         self.volume.read_at(file(node), &[], offset, buf)
     }
 
+    fn stat(&self, node: NodeId) -> Result<Stat> {
+        let stat = self.volume.stat(file(node))?;
+        Ok(Stat {
+            is_dir: stat.is_directory,
+            is_reparse: stat.reparse_tag.is_some(),
+            written: stat.standard.times[1],
+            streams: stat.streams.into_iter().map(|stream| (stream.name, stream.size)).collect(),
+        })
+    }
+
+    fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.volume.read_at(file(node), name, offset, buf)
+    }
+
     fn descriptor(&self, node: NodeId) -> Result<Vec<u8>> {
         self.volume.descriptor(file(node))
     }
@@ -133,6 +147,12 @@ impl Tree for NtfsTree {
         })
     }
 
+    fn check(&self) -> Result<Vec<Finding>> {
+        self.volume.check()
+    }
+}
+
+impl TreeEdit for NtfsTree {
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()> {
         self.volume.replace(file(node), &[], data, now)
     }
@@ -193,9 +213,5 @@ impl Tree for NtfsTree {
 
     fn schedule_check(&mut self) -> Result<bool> {
         self.volume.schedule_check()
-    }
-
-    fn check(&self) -> Result<Vec<Finding>> {
-        self.volume.check()
     }
 }

@@ -5,10 +5,9 @@ use crate::facts::{Facts, HALF_GENERALIZED};
 use crate::hives::HiveSet;
 use crate::image::Image;
 use crate::scope::MachineHive;
+use crate::tree::Tree;
+use crate::wim::WimFile;
 use reseal_hive::{Hive, Value};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
 /// Values of `SYSTEM\Setup` that say how the next start goes on.
 const SETUP_VALUES: &[&str] =
@@ -19,8 +18,6 @@ const WHOLE_KEYS: &[&str] =
 /// Programs that the session manager starts before winlogon.
 const SESSION_MANAGER: &str = r"Control\Session Manager";
 const SETUP_EXECUTE: &str = "SETUPEXECUTE";
-/// What a WIM file begins with (formats §4).
-const WIM_MAGIC: &[u8] = b"MSWIM\0\0\0";
 
 /// The setup state of a sealed image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,19 +47,15 @@ impl KnownKey {
 }
 
 impl Reference {
-    /// Reads the state of `sealed.vhdx` or, for one partition of it, `sealed.vhdx#p3`. `Refused` when that image is not
+    /// Reads the state of `sealed.vhdx`, of one partition of it, `sealed.vhdx#p3`, or of `install.wim:2`. `Refused` when that image is not
     /// generalized and sealed to OOBE.
     pub fn open(text: &str) -> Result<Reference> {
-        if is_wim(Path::new(text)) {
-            let detail = format!("{text} is a WIM, which cannot be read yet");
-            return Err(Error::new(Kind::Unsupported, detail)
-                .hint("apply it to a disk image and name that: `wimlib-imagex apply install.wim 1 DEVICE`"));
-        }
-        let image = Image::open(text)?;
         let read = || -> Result<Reference> {
-            let windows = image.one_windows(None)?;
-            let root = crate::Tree::root(&windows.tree);
-            let hives = HiveSet::load(&windows.tree, &[(root, String::new())])?;
+            let tree: Box<dyn Tree> = match WimFile::tree(text) {
+                Some(tree) => Box::new(tree?),
+                None => Box::new(Image::open(text)?.one_windows(None)?.tree),
+            };
+            let hives = HiveSet::load(&*tree, &[(tree.root(), String::new())])?;
             let facts = Facts::read(&hives)?;
             let Some(system) = hives.machine(MachineHive::System) else {
                 return Err(Error::new(Kind::NotFound, "the reference has no SYSTEM hive"));
@@ -96,11 +89,6 @@ impl Reference {
     pub(crate) fn keys(&self) -> &[KnownKey] {
         &self.keys
     }
-}
-
-fn is_wim(path: &Path) -> bool {
-    let mut first = [0; WIM_MAGIC.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == WIM_MAGIC
 }
 
 fn sealed(facts: &Facts) -> Result<()> {

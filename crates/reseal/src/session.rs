@@ -9,7 +9,7 @@ use crate::inputs::{Inputs, digest};
 use crate::options::Options;
 use crate::scope::{MachineHive, Scope};
 use crate::steps::Spec;
-use crate::tree::{NewSecurity, NodeId, Survey, Tree};
+use crate::tree::{NewSecurity, NodeId, Survey, TreeEdit};
 use crate::unattend::AnswerFile;
 use crate::{Change, Facts, Target};
 use reseal_dtyp::{Finding, Level};
@@ -22,7 +22,7 @@ pub(crate) struct Session<'a> {
     pub(crate) options: &'a Options,
     pub(crate) inputs: &'a Inputs,
     pub(crate) hives: &'a mut HiveSet,
-    pub(crate) tree: &'a mut dyn Tree,
+    pub(crate) tree: &'a mut dyn TreeEdit,
     pub(crate) survey: &'a Survey,
     pub(crate) changes: &'a mut Vec<Change>,
     pub(crate) findings: &'a mut Vec<Finding>,

@@ -1,6 +1,6 @@
 //! The one door between the product and what holds files.
 //!
-//! An NTFS volume implements it here; a WIM image and a mounted folder will. Names are UTF-16 units, since lone surrogates
+//! An NTFS volume and, for reading, an image of a WIM implement it; a mounted folder will. Names are UTF-16 units, since lone surrogates
 //! exist; paths as `&str` are for selectors and messages only.
 
 use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
@@ -70,6 +70,19 @@ pub struct Survey {
     pub findings: Vec<Finding>,
 }
 
+/// What a listing says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Whether it is a folder.
+    pub is_dir: bool,
+    /// Whether it is a reparse point.
+    pub is_reparse: bool,
+    /// When the content was written last.
+    pub written: FileTime,
+    /// Names of streams, the unnamed one's empty, and their sizes in bytes.
+    pub streams: Vec<(Vec<u16>, u64)>,
+}
+
 /// Files with streams, descriptors and names.
 pub trait Tree: Send + Sync {
     /// The root folder.
@@ -86,6 +99,10 @@ pub trait Tree: Send + Sync {
     fn read(&self, node: NodeId) -> Result<Vec<u8>>;
     /// Part of the unnamed stream; returns how many bytes there were.
     fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize>;
+    /// What a listing says of it.
+    fn stat(&self, node: NodeId) -> Result<Stat>;
+    /// Part of any stream; returns how many bytes there were. `NotFound` when it has no such stream.
+    fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize>;
     /// Self-relative security descriptor.
     fn descriptor(&self, node: NodeId) -> Result<Vec<u8>>;
     /// Every unique descriptor once.
@@ -97,6 +114,33 @@ pub trait Tree: Send + Sync {
     /// One pass over all files: the fast check of what writing relies on, and what needs to be known of single files.
     fn survey(&self) -> Result<Survey>;
 
+    /// Every check there is.
+    fn check(&self) -> Result<Vec<Finding>>;
+
+    /// Follows a path of `\` or `/` separated names from `from`.
+    fn resolve(&self, from: NodeId, path: &str) -> Result<Option<NodeId>> {
+        let mut node = from;
+        for name in path.split(['\\', '/']).filter(|name| !name.is_empty()) {
+            let units: Vec<u16> = name.encode_utf16().collect();
+            match self.lookup(node, &units)? {
+                Some(next) => node = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(node))
+    }
+
+    /// The entries of a folder given by path; empty when it does not exist.
+    fn entries_of(&self, from: NodeId, path: &str) -> Result<Vec<TreeEntry>> {
+        match self.resolve(from, path)? {
+            Some(folder) => self.entries(folder),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A tree that can be changed. Nothing of it is written before the whole plan is committed.
+pub trait TreeEdit: Tree {
     /// Replaces the content of the unnamed stream.
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()>;
     /// Writes pieces (byte offset, bytes) over a file's content where it lies; its length stays. `false`, with nothing
@@ -126,30 +170,4 @@ pub trait Tree: Send + Sync {
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts>;
     /// Has Windows check the volume at its next start; `false` when it will anyway.
     fn schedule_check(&mut self) -> Result<bool>;
-
-    /// Every check there is.
-    fn check(&self) -> Result<Vec<Finding>>;
-}
-
-impl dyn Tree + '_ {
-    /// Follows a path of `\` or `/` separated names from `from`.
-    pub fn resolve(&self, from: NodeId, path: &str) -> Result<Option<NodeId>> {
-        let mut node = from;
-        for name in path.split(['\\', '/']).filter(|name| !name.is_empty()) {
-            let units: Vec<u16> = name.encode_utf16().collect();
-            match self.lookup(node, &units)? {
-                Some(next) => node = next,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(node))
-    }
-
-    /// The entries of a folder given by path; empty when it does not exist.
-    pub fn entries_of(&self, from: NodeId, path: &str) -> Result<Vec<TreeEntry>> {
-        match self.resolve(from, path)? {
-            Some(folder) => self.entries(folder),
-            None => Ok(Vec::new()),
-        }
-    }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Generalize {
     /// Seal an image in which Sysprep began to generalize and did not end.
     #[arg(long)]
     pub(crate) repair: bool,
-    /// A sealed image of the same build, whose setup state is taken over exactly.
+    /// A sealed image of the same build, disk.vhdx or install.wim:2, whose setup state is taken over exactly.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) reference: Option<String>,
     /// Answer file to check and to place in Windows\Panther\unattend.xml.

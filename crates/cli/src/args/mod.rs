@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Look into the file system.
     #[command(subcommand)]
     Fs(Fs),
+    /// Look into a WIM file, and check it.
+    #[command(subcommand)]
+    Wim(Wim),
 }
 
 #[derive(Debug, Args)]
@@ -283,7 +286,7 @@ pub(crate) enum Driver {
 /// Which hive.
 #[derive(Debug, Args)]
 pub(crate) struct HiveTarget {
-    /// A disk image (then --hive names the hive in it), or a hive file.
+    /// A disk image or an image of a WIM, install.wim:2 (then --hive names the hive in it), or a hive file.
     pub(crate) image: String,
     /// SYSTEM, SOFTWARE, SAM, SECURITY, or a path such as Users\ann\NTUSER.DAT.
     #[arg(long, value_name = "HIVE")]
@@ -400,6 +403,31 @@ pub(crate) enum Hive {
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
+  reseal wim info install.wim
+  reseal wim verify install.esd --json
+  reseal fs ls install.wim:2 Windows\\System32\\config
+  reseal hive get install.wim:Core --hive SOFTWARE 'Microsoft\\Windows NT\\CurrentVersion' CurrentBuild")]
+pub(crate) enum Wim {
+    /// Say what it is, and which images it holds.
+    Info {
+        /// install.wim or install.esd.
+        file: PathBuf,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read all of it: integrity table, metadata, and every content against its SHA-1. Exit 4 when something is wrong.
+    Verify {
+        /// install.wim or install.esd.
+        file: PathBuf,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
   reseal fs ls gold.vhdx Windows\\System32\\config
   reseal fs cat gold.vhdx Windows\\Setup\\State\\State.ini
   reseal fs acl gold.vhdx Users
@@ -407,7 +435,7 @@ pub(crate) enum Hive {
 pub(crate) enum Fs {
     /// List a folder, or show a file.
     Ls {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2.
         image: String,
         /// Path from the volume's root; `file:stream` names a stream.
         #[arg(default_value = "")]
@@ -421,14 +449,14 @@ pub(crate) enum Fs {
     },
     /// Write a file's content to stdout.
     Cat {
-        /// disk.vhdx, disk.raw, or one partition of it.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2.
         image: String,
         /// Path; `file:stream` names a stream.
         path: String,
     },
     /// Show a security descriptor as SDDL.
     Acl {
-        /// disk.vhdx, disk.raw, or one partition of it.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2.
         image: String,
         /// Path.
         path: String,

@@ -1,0 +1,61 @@
+//! `reseal wim`.
+
+use crate::args::Wim;
+use crate::{Exit, render};
+use anyhow::Result;
+use reseal::{WimFile, WimInfo};
+
+pub(crate) fn wim(command: &Wim) -> Result<Exit> {
+    match command {
+        Wim::Info { file, json } => {
+            let info = WimFile::open(file)?.info();
+            if *json {
+                render::json(&info)?;
+            } else {
+                render::out(&shown(&info));
+            }
+            Ok(Exit::Done)
+        }
+        Wim::Verify { file, json } => {
+            let wim = WimFile::open(file)?;
+            let findings = wim.verify()?;
+            if *json {
+                let document = serde_json::json!({ "schema": "reseal.wim-verify/1", "findings": findings });
+                render::json(&document)?;
+            } else {
+                let info = wim.info();
+                let read = format!("{} contents of {} bytes were read", info.blobs, info.unpacked_bytes);
+                render::out(&format!("{}{read}, {} findings\n", render::findings(&findings), findings.len()));
+            }
+            Ok(if findings.is_empty() { Exit::Done } else { Exit::Found })
+        }
+    }
+}
+
+fn shown(info: &WimInfo) -> String {
+    let how = match (info.compression, info.chunk_bytes) {
+        ("none", _) => "not compressed".to_owned(),
+        (format, chunk) => format!("{format} in chunks of {chunk} bytes"),
+    };
+    let mut s = format!("{}: {} bytes, {how}", info.file, info.bytes);
+    s += if info.solid { ", solid" } else { "" };
+    s += if info.read_only { ", read-only" } else { "" };
+    s += &format!("\n  {} contents of {} bytes, id {}\n", info.blobs, info.unpacked_bytes, info.guid);
+    for image in &info.images {
+        let name = image.name.as_deref().unwrap_or("-");
+        let boot = if info.boot_image == Some(image.index) { " (boot image)" } else { "" };
+        s += &format!("image {}: {name}{boot}\n", image.index);
+        let windows = [&image.edition, &image.version, &image.architecture];
+        let windows: Vec<&str> = windows.into_iter().filter_map(|text| text.as_deref()).collect();
+        if !windows.is_empty() {
+            s += &format!("  Windows      {}\n", windows.join(" "));
+        }
+        if let Some(text) = image.description.as_deref().filter(|text| *text != name) {
+            s += &format!("  description  {text}\n");
+        }
+        if let (Some(files), Some(folders), Some(bytes)) = (image.files, image.folders, image.bytes) {
+            s += &format!("  {files} files in {folders} folders, {bytes} bytes\n");
+        }
+    }
+    s
+}

@@ -1,0 +1,192 @@
+//! An image of a WIM as a [`Tree`].
+
+use crate::tree::{NodeId, Stat, Survey, Tree, TreeEntry};
+use reseal_dtyp::{Descriptor, DomainSid, Error, Finding, Kind, Level, Result, Sid, utf16_lossy};
+use reseal_wim::{FileId, Image, Stream, StreamKind, Wim};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// `FILE_ATTRIBUTE_ENCRYPTED`.
+const ENCRYPTED: u32 = 0x4000;
+/// A file above this is not read at once.
+const MAX_AT_ONCE: u64 = 1 << 30;
+
+/// The adapter.
+#[derive(Debug)]
+pub(crate) struct WimTree {
+    wim: Arc<Wim>,
+    image: Image,
+}
+
+impl WimTree {
+    /// Reads image `index`, from 1.
+    pub(crate) fn open(wim: Arc<Wim>, index: u32) -> Result<WimTree> {
+        let image = wim.image(index)?;
+        Ok(WimTree { wim, image })
+    }
+
+    /// Ids are checked once, here: whoever made one up gets an error.
+    fn file(&self, node: NodeId) -> Result<FileId> {
+        let file = u32::try_from(node.0).ok().filter(|id| (*id as usize) < self.image.file_count());
+        file.map(FileId).ok_or_else(|| Error::not_found(format!("the image has no file {}", node.0)))
+    }
+
+    fn files(&self) -> impl Iterator<Item = FileId> {
+        (0..self.image.file_count() as u32).map(FileId)
+    }
+
+    fn stream(&self, file: FileId, name: &[u16]) -> Result<&Stream> {
+        let is_it = |stream: &&Stream| stream.kind == StreamKind::Data && stream.name == name;
+        let found = self.image.streams(file).iter().find(is_it);
+        found.ok_or_else(|| Error::not_found(format!("there is no stream `{}`", utf16_lossy(name))))
+    }
+
+    fn size_of(&self, stream: &Stream) -> Result<u64> {
+        Ok(self.wim.blob(&stream.hash)?.map_or(0, |blob| blob.size))
+    }
+
+    /// Streams whose content the WIM does not have.
+    pub(crate) fn missing_contents(&self, place: &str) -> Vec<Finding> {
+        let streams = self.files().flat_map(|file| self.image.streams(file).iter().map(move |stream| (file, stream)));
+        let missing = streams.filter_map(|(file, stream)| Some((file, self.wim.blob(&stream.hash).err()?)));
+        let finding = |(file, error): (FileId, Error)| {
+            let path = self.path(NodeId(u64::from(file.0))).unwrap_or_default();
+            Finding::new(Level::Damage, "wim-content", format!("{place}{path}"), error.to_string())
+        };
+        missing.map(finding).collect()
+    }
+}
+
+/// Letters that differ in case only are one, as on a volume of Windows.
+fn same_name(a: &[u16], b: &[u16]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || upper(*a) == upper(*b))
+}
+
+fn upper(unit: u16) -> u16 {
+    let Some(letter) = char::from_u32(u32::from(unit)) else { return unit };
+    let mut upper = letter.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(one), None) => u16::try_from(u32::from(one)).unwrap_or(unit),
+        _ => unit,
+    }
+}
+
+fn node(file: FileId) -> NodeId {
+    NodeId(u64::from(file.0))
+}
+
+impl Tree for WimTree {
+    fn root(&self) -> NodeId {
+        node(self.image.root())
+    }
+
+    fn lookup(&self, folder: NodeId, name: &[u16]) -> Result<Option<NodeId>> {
+        let entries = self.image.entries(self.file(folder)?);
+        let exact = entries.iter().find(|entry| entry.name == name);
+        let found = exact.or_else(|| {
+            entries.iter().find(|entry| same_name(&entry.name, name) || same_name(&entry.short_name, name))
+        });
+        Ok(found.map(|entry| node(entry.file)))
+    }
+
+    fn entries(&self, folder: NodeId) -> Result<Vec<TreeEntry>> {
+        let entry = |entry: &reseal_wim::Entry| -> Result<TreeEntry> {
+            let content = self.image.content(entry.file).map(|stream| self.size_of(stream));
+            Ok(TreeEntry {
+                name: entry.name.clone(),
+                node: node(entry.file),
+                is_dir: self.image.is_dir(entry.file),
+                is_reparse: self.image.is_reparse(entry.file),
+                size: content.transpose()?.unwrap_or(0),
+            })
+        };
+        self.image.entries(self.file(folder)?).iter().map(entry).collect()
+    }
+
+    fn size(&self, node: NodeId) -> Result<u64> {
+        self.size_of(self.stream(self.file(node)?, &[])?)
+    }
+
+    fn size_at_once(&self, node: NodeId) -> Result<usize> {
+        let size = self.size(node)?;
+        match usize::try_from(size) {
+            Ok(len) if size <= MAX_AT_ONCE => Ok(len),
+            _ => Err(Error::new(Kind::Limit, format!("{size} bytes, at most {MAX_AT_ONCE} are read at once"))),
+        }
+    }
+
+    fn read(&self, node: NodeId) -> Result<Vec<u8>> {
+        match self.wim.blob(&self.stream(self.file(node)?, &[])?.hash)? {
+            Some(blob) => self.wim.read(blob, MAX_AT_ONCE),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.stream_at(node, &[], offset, buf)
+    }
+
+    fn stat(&self, node: NodeId) -> Result<Stat> {
+        let file = self.file(node)?;
+        let data = self.image.streams(file).iter().filter(|stream| stream.kind == StreamKind::Data);
+        Ok(Stat {
+            is_dir: self.image.is_dir(file),
+            is_reparse: self.image.is_reparse(file),
+            written: self.image.times(file).written,
+            streams: data.map(|stream| Ok((stream.name.clone(), self.size_of(stream)?))).collect::<Result<_>>()?,
+        })
+    }
+
+    fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize> {
+        match self.wim.blob(&self.stream(self.file(node)?, name)?.hash)? {
+            Some(blob) => self.wim.read_at(blob, offset, buf),
+            None => Ok(0),
+        }
+    }
+
+    fn descriptor(&self, node: NodeId) -> Result<Vec<u8>> {
+        let file = self.file(node)?;
+        let own = self.image.descriptor(file).map(<[u8]>::to_vec);
+        own.ok_or_else(|| Error::not_found("the image says nothing of its security: it was not captured from NTFS"))
+    }
+
+    fn descriptors(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.image.descriptors().map(<[u8]>::to_vec).collect())
+    }
+
+    fn link_count(&self, node: NodeId) -> Result<usize> {
+        Ok(self.image.names(self.file(node)?).count())
+    }
+
+    fn path(&self, node: NodeId) -> Result<String> {
+        let mut file = self.file(node)?;
+        let mut names = Vec::new();
+        // Folders form a tree, so this ends at the root.
+        while let Some((folder, entry)) = self.image.names(file).next() {
+            names.push(utf16_lossy(&entry.name));
+            file = folder;
+        }
+        Ok(names.iter().rev().map(|name| format!(r"\{name}")).collect())
+    }
+
+    fn survey(&self) -> Result<Survey> {
+        const DOMAIN_TEXT: &str = "S-1-5-21-";
+        let mut domains: BTreeSet<DomainSid> = BTreeSet::new();
+        for descriptor in self.image.descriptors() {
+            let offsets = Descriptor::sid_offsets(descriptor).unwrap_or_default();
+            domains.extend(offsets.into_iter().filter_map(|at| Sid::read(&descriptor[at..]).ok()?.domain()));
+        }
+        let is_named = |file: &FileId| self.image.names(*file).any(|(_, e)| utf16_lossy(&e.name).contains(DOMAIN_TEXT));
+        Ok(Survey {
+            files: self.image.file_count() as u64,
+            encrypted: self.files().filter(|file| self.image.attributes(*file) & ENCRYPTED != 0).count(),
+            named_after_sids: self.files().filter(is_named).map(node).collect(),
+            domains,
+            findings: Vec::new(),
+        })
+    }
+
+    fn check(&self) -> Result<Vec<Finding>> {
+        Ok(self.missing_contents(""))
+    }
+}
