@@ -3,7 +3,9 @@
 use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Survey, Tree, TreeEntry};
 use memchr::memmem::Finder;
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Finding, Result, Sid, utf16le};
-use reseal_ntfs::{FileRecord, FileReference, NameView, Namespace, Security, Visitor, Volume};
+use reseal_ntfs::{
+    FileRecord, FileReference, NameView, Namespace, Security, ShadowCopy, ShadowHeader, Visitor, Volume,
+};
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -193,6 +195,18 @@ impl Tree for NtfsTree {
 
     fn schedule_check(&mut self) -> Result<bool> {
         self.volume.schedule_check()
+    }
+
+    fn shadow_header(&self) -> Result<ShadowHeader> {
+        self.volume.shadow_header()
+    }
+
+    fn shadow_catalog(&self, offset: u64) -> Result<Vec<ShadowCopy>> {
+        self.volume.shadow_catalog(offset)
+    }
+
+    fn clear_shadow_header(&mut self) -> Result<bool> {
+        self.volume.clear_shadow_header()
     }
 
     fn check(&self) -> Result<Vec<Finding>> {

@@ -12,7 +12,7 @@ use crate::hives::LOG_SUFFIXES;
 use crate::image::Image;
 use reseal_disk::journal::SECTOR;
 use reseal_disk::{Partition, WriteAt};
-use reseal_ntfs::{ByteOwner, FileReference, Owners, Volume};
+use reseal_ntfs::{ByteOwner, FileReference, Owners, SHADOW_HEADER, ShadowHeader, Volume};
 use reseal_sid::SidMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -97,6 +97,7 @@ impl Look {
             (held, taken) => self.allowed.has(held) && self.allowed.has(taken),
         };
         let fine = fine
+            || (self.allowed.shadow_header && at == SHADOW_HEADER.start && self.is_zero(at, SECTOR)?)
             || match wiped {
                 Some(wiped) if before == after => wiped.allows(self, at, &after)?,
                 _ => false,
@@ -213,6 +214,8 @@ struct Allowed {
     indexes: BTreeMap<u64, FileReference>,
     /// Records from here on came into being with the growth of `$MFT`.
     new_records: u64,
+    /// Whether the header of shadow copies, which was one, may become zeros.
+    shadow_header: bool,
 }
 
 impl Allowed {
@@ -248,6 +251,8 @@ impl Allowed {
         out.files = files.iter().map(|f| f.record()).collect();
         out.folders = folders.iter().map(|f| f.record()).collect();
         out.new_records = was.record_count();
+        let is_named = planned.changes.iter().any(|c| matches!(c.target, Target::ShadowHeader { .. }));
+        out.shadow_header = is_named && matches!(was.shadow_header()?, ShadowHeader::Present { .. });
         Ok(out)
     }
 
@@ -346,7 +351,7 @@ fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
                     [&change.before, &change.after].into_iter().flatten().filter(|p| p.starts_with('\\')).cloned(),
                 );
             }
-            Target::Descriptors { .. } | Target::Unused { .. } => {}
+            Target::Descriptors { .. } | Target::Unused { .. } | Target::ShadowHeader { .. } => {}
         }
     }
     out.extend(files);

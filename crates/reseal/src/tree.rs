@@ -4,6 +4,7 @@
 //! exist; paths as `&str` are for selectors and messages only.
 
 use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
+use reseal_ntfs::{ShadowCopy, ShadowHeader};
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;
 
@@ -126,6 +127,13 @@ pub trait Tree: Send + Sync {
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts>;
     /// Has Windows check the volume at its next start; `false` when it will anyway.
     fn schedule_check(&mut self) -> Result<bool>;
+
+    /// What stands where Windows looks for shadow copies of the volume.
+    fn shadow_header(&self) -> Result<ShadowHeader>;
+    /// The catalog of shadow copies at a byte offset of the volume.
+    fn shadow_catalog(&self, offset: u64) -> Result<Vec<ShadowCopy>>;
+    /// Makes the volume one that never had a shadow copy; their files are the caller's. `false` when it is one.
+    fn clear_shadow_header(&mut self) -> Result<bool>;
 
     /// Every check there is.
     fn check(&self) -> Result<Vec<Finding>>;
