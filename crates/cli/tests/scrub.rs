@@ -65,11 +65,13 @@ fn remains_are_named_and_wiped() {
         // Without the option they stay where they were, and nowhere else.
         let plain = bench.arg("plain");
         seal(&gold, &plain, &[]);
+        unwiped(&gold, &plain);
         let after = traces(&plain, 4);
         assert!(kinds(&after).iter().all(|kind| ["free", "rest", "log"].contains(kind)), "{after:#?}");
 
         let out = bench.arg("out");
         let report = seal(&gold, &out, &["--scrub"]);
+        assert!(report["plan"]["unwiped"].is_null(), "{}", report["plan"]["unwiped"]);
         let planned = report["plan"]["changes"].as_array().unwrap().iter().filter(|c| c["step"] == "scrub");
         let places: Vec<&str> = planned.map(|c| c["target"]["place"].as_str().unwrap()).collect();
         // Index blocks may be written anew by the plan itself.
@@ -92,6 +94,26 @@ fn remains_are_named_and_wiped() {
         let [journal, written] = ["journal_bytes", "written_bytes"].map(|name| report[name].as_u64().unwrap());
         println!("in place: {written} bytes written, a journal of {journal}");
     }
+}
+
+/// Plan and report say how much free space nobody has looked at, and what wipes it.
+fn unwiped(gold: &str, sealed: &str) {
+    use std::collections::BTreeSet;
+    let free = |image: &str| -> BTreeSet<u64> {
+        let volume = content::volume(image);
+        let info = volume.info();
+        let (size, owners) = (u64::from(info.cluster_size), volume.owners().unwrap());
+        (0..info.clusters).filter(|lcn| owners.free_stretch(lcn * size) > 0).collect()
+    };
+    let both = free(gold).intersection(&free(sealed)).count() as u64 * 4096;
+    let plan = reseal(["generalize", gold, "-n", "--json"].into_iter().chain(rig::FIXED)).exits(0).json();
+    assert_eq!(plan["unwiped"]["free_bytes"], both);
+    assert_eq!(plan["unwiped"]["remedy"], "--scrub");
+    let text = reseal(["generalize", gold, "-n"].into_iter().chain(rig::FIXED)).exits(0).text();
+    let line = text.lines().find(|line| line.starts_with("not wiped: ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains(&format!("{both} bytes of clusters")) && line.contains("--scrub"), "{line}");
+    let text = reseal(["generalize", gold, "-n", "--scrub"].into_iter().chain(rig::FIXED)).exits(0).text();
+    assert!(!text.contains("not wiped: "), "{text}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::change::{Change, Target};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
 use crate::image::Image;
+use crate::stray_hives::{self, StagedHive};
 use reseal_disk::journal::SECTOR;
 use reseal_disk::{Partition, WriteAt};
 use reseal_ntfs::{ByteOwner, FileReference, Owners, SHADOW_HEADER, ShadowHeader, Volume};
@@ -37,6 +38,8 @@ pub(crate) struct Planned<'a> {
     pub(crate) changes: &'a [Change],
     /// Hives that are written back, from the volume's root.
     pub(crate) hives: &'a [String],
+    /// What these hives are to be; looked at when what belongs to nothing is wiped.
+    pub(crate) staged: &'a [StagedHive],
     /// The SIDs that are replaced.
     pub(crate) sids: Option<&'a SidMap>,
     /// Whether what belongs to nothing is wiped, too.
@@ -51,6 +54,7 @@ pub(crate) fn refuse(image: &Image, partition: &Partition, planned: &Planned<'_>
     }
     let original = image.disk.original()?;
     let (was, is) = (Volume::open(original.partition(partition))?, image.volume(partition)?);
+    stray_hives::refuse(&was, &is, planned.staged, planned.changes)?;
     let allowed = Allowed::of(&was, &is, planned)?;
     let (owners_was, owners_is) = rayon::join(|| was.owners(), || is.owners());
     let look = Look { was: owners_was?, is: owners_is?, bytes: image.bytes(partition), allowed, len: partition.len };
