@@ -149,3 +149,39 @@ fn a_dirty_log_is_refused() {
     assert!(!bench.path("out").exists());
     seal(&dirty, &out, &["--allow", "dirty-volume"]);
 }
+
+/// The change journal stays under `--scrub`: the report says so, and `verify` names what it holds, with the reason.
+#[test]
+fn the_change_journal_is_named() {
+    let bench = Bench::new();
+    let gold = bench.path("gold.raw");
+    let text = "secret plan of the old machine.docx";
+    ImageBuilder { container: Container::Raw, ..ImageBuilder::default() }
+        .build(&gold, |volume| {
+            rig::made_up().fill(volume)?;
+            let now = reseal::FileTime::from_unix(1_700_000_000);
+            let extend = volume.resolve("$Extend")?.unwrap();
+            let root = volume.root();
+            let name: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            // USN_RECORD_V2: length, version, references, USN, time, reason, source, security id, attributes, name.
+            let mut record = vec![0; 60];
+            record[..4].copy_from_slice(&(60 + name.len() as u32).next_multiple_of(8).to_le_bytes());
+            record[4] = 2;
+            record[56] = name.len() as u8;
+            record[58] = 60;
+            record.extend(name);
+            record.resize(4096, 0);
+            // Its stream is called $J; files of the volume itself are never written, so the one that is made holds it.
+            volume.create_file(extend, "$UsnJrnl", &record, reseal_ntfs::Security::SameAs(root), now)?;
+            Ok(())
+        })
+        .unwrap();
+    let out = bench.arg("out.raw");
+    let report = seal(gold.to_str().unwrap(), &out, &["--scrub"]);
+    let findings = report["plan"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|f| f["id"] == "not-scrubbed" && f["place"] == r"$Extend\$UsnJrnl"), "{findings:#?}");
+    let traces = reseal(["verify", &out, "--json", "--no-trace-of", text]).exits(4).json()["traces"].clone();
+    let traces = traces.as_array().unwrap();
+    assert!(traces.len() == 1 && traces[0]["form"] == "utf16", "{traces:#?}");
+    assert!(traces[0]["on_purpose"].as_str().is_some_and(|why| why.contains("deletejournal")), "{traces:#?}");
+}
