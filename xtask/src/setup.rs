@@ -13,6 +13,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-io", "qemu-utils"),
     ("hivexml", "libhivex-bin"),
     ("hivexregedit", "libwin-hivex-perl"),
+    ("vshadowinfo", "libvshadow-utils"),
     ("sqlite3", "sqlite3"),
     ("xz", "xz-utils"),
     ("bzip2", "bzip2"),

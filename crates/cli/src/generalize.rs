@@ -93,6 +93,7 @@ fn options(args: &Generalize) -> Result<Options> {
         steps: args.steps.as_deref().map_or(Ok(StepSelection::default()), StepSelection::parse)?,
         rules: args.rules.iter().map(|path| RuleFile::load(path)).collect::<reseal::Result<_>>()?,
         schedule_chkdsk: args.schedule_chkdsk,
+        drop_snapshots: args.drop_snapshots,
         scrub: args.scrub,
         allow: args.edit.allow.clone(),
         strict: args.strict,

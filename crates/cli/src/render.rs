@@ -201,6 +201,9 @@ pub(crate) fn plan(p: &Plan, done: bool) -> String {
     for line in &p.notes {
         s += &format!("note: {line}\n");
     }
+    if let Some(left) = &p.unwiped {
+        s += &format!("not wiped: {left}\n");
+    }
     for line in &p.unproven {
         s += &format!("unproven without a real Windows: {line}\n");
     }

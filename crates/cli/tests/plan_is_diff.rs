@@ -25,7 +25,7 @@ fn made_up_machine() {
         &["--sid", "S-1-5-21-4294967295-4294967295-4294967295"],
         &["--steps", "machine-sid"],
         &["--steps", "default,-machine-sid,-event-logs"],
-        &["--schedule-chkdsk"],
+        &["--schedule-chkdsk", "--drop-snapshots"],
         &["--remove-user", "bob", "--leave-domain", "--workgroup", "LAB"],
         &["--keep-user", "bob", "--leave-entra", "--remove-user-appx"],
     ];

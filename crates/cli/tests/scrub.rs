@@ -65,11 +65,13 @@ fn remains_are_named_and_wiped() {
         // Without the option they stay where they were, and nowhere else.
         let plain = bench.arg("plain");
         seal(&gold, &plain, &[]);
+        unwiped(&gold, &plain);
         let after = traces(&plain, 4);
         assert!(kinds(&after).iter().all(|kind| ["free", "rest", "log"].contains(kind)), "{after:#?}");
 
         let out = bench.arg("out");
         let report = seal(&gold, &out, &["--scrub"]);
+        assert!(report["plan"]["unwiped"].is_null(), "{}", report["plan"]["unwiped"]);
         let planned = report["plan"]["changes"].as_array().unwrap().iter().filter(|c| c["step"] == "scrub");
         let places: Vec<&str> = planned.map(|c| c["target"]["place"].as_str().unwrap()).collect();
         // Index blocks may be written anew by the plan itself.
@@ -92,6 +94,26 @@ fn remains_are_named_and_wiped() {
         let [journal, written] = ["journal_bytes", "written_bytes"].map(|name| report[name].as_u64().unwrap());
         println!("in place: {written} bytes written, a journal of {journal}");
     }
+}
+
+/// Plan and report say how much free space nobody has looked at, and what wipes it.
+fn unwiped(gold: &str, sealed: &str) {
+    use std::collections::BTreeSet;
+    let free = |image: &str| -> BTreeSet<u64> {
+        let volume = content::volume(image);
+        let info = volume.info();
+        let (size, owners) = (u64::from(info.cluster_size), volume.owners().unwrap());
+        (0..info.clusters).filter(|lcn| owners.free_stretch(lcn * size) > 0).collect()
+    };
+    let both = free(gold).intersection(&free(sealed)).count() as u64 * 4096;
+    let plan = reseal(["generalize", gold, "-n", "--json"].into_iter().chain(rig::FIXED)).exits(0).json();
+    assert_eq!(plan["unwiped"]["free_bytes"], both);
+    assert_eq!(plan["unwiped"]["remedy"], "--scrub");
+    let text = reseal(["generalize", gold, "-n"].into_iter().chain(rig::FIXED)).exits(0).text();
+    let line = text.lines().find(|line| line.starts_with("not wiped: ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains(&format!("{both} bytes of clusters")) && line.contains("--scrub"), "{line}");
+    let text = reseal(["generalize", gold, "-n", "--scrub"].into_iter().chain(rig::FIXED)).exits(0).text();
+    assert!(!text.contains("not wiped: "), "{text}");
 }
 
 #[test]
@@ -126,4 +148,40 @@ fn a_dirty_log_is_refused() {
     reseal(["generalize", &dirty, "-o", &out, "--allow", "dirty-volume", "--scrub"]).exits(3).says("--scrub");
     assert!(!bench.path("out").exists());
     seal(&dirty, &out, &["--allow", "dirty-volume"]);
+}
+
+/// The change journal stays under `--scrub`: the report says so, and `verify` names what it holds, with the reason.
+#[test]
+fn the_change_journal_is_named() {
+    let bench = Bench::new();
+    let gold = bench.path("gold.raw");
+    let text = "secret plan of the old machine.docx";
+    ImageBuilder { container: Container::Raw, ..ImageBuilder::default() }
+        .build(&gold, |volume| {
+            rig::made_up().fill(volume)?;
+            let now = reseal::FileTime::from_unix(1_700_000_000);
+            let extend = volume.resolve("$Extend")?.unwrap();
+            let root = volume.root();
+            let name: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            // USN_RECORD_V2: length, version, references, USN, time, reason, source, security id, attributes, name.
+            let mut record = vec![0; 60];
+            record[..4].copy_from_slice(&(60 + name.len() as u32).next_multiple_of(8).to_le_bytes());
+            record[4] = 2;
+            record[56] = name.len() as u8;
+            record[58] = 60;
+            record.extend(name);
+            record.resize(4096, 0);
+            // Its stream is called $J; files of the volume itself are never written, so the one that is made holds it.
+            volume.create_file(extend, "$UsnJrnl", &record, reseal_ntfs::Security::SameAs(root), now)?;
+            Ok(())
+        })
+        .unwrap();
+    let out = bench.arg("out.raw");
+    let report = seal(gold.to_str().unwrap(), &out, &["--scrub"]);
+    let findings = report["plan"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|f| f["id"] == "not-scrubbed" && f["place"] == r"$Extend\$UsnJrnl"), "{findings:#?}");
+    let traces = reseal(["verify", &out, "--json", "--no-trace-of", text]).exits(4).json()["traces"].clone();
+    let traces = traces.as_array().unwrap();
+    assert!(traces.len() == 1 && traces[0]["form"] == "utf16", "{traces:#?}");
+    assert!(traces[0]["on_purpose"].as_str().is_some_and(|why| why.contains("deletejournal")), "{traces:#?}");
 }

@@ -42,6 +42,11 @@ pub enum Target {
         /// Where: of the volume, or of a hive.
         place: String,
     },
+    /// The header by which Windows finds the shadow copies of the volume.
+    ShadowHeader {
+        /// Byte offset on the volume.
+        offset: u64,
+    },
     /// A file, or a folder without what is in it.
     File {
         /// Path from the volume's root.
@@ -71,6 +76,7 @@ impl std::fmt::Display for Target {
             Target::Descriptors { place } => write!(f, "{place}: security descriptors"),
             Target::Folder { path } => write!(f, r"{path}\…"),
             Target::Unused { place } => f.write_str(place),
+            Target::ShadowHeader { offset } => write!(f, "shadow copy header at {offset:#x} of the volume"),
             Target::File { path } => f.write_str(path),
         }
     }

@@ -11,7 +11,7 @@ use crate::rules::recipe::RecipeEntry;
 use crate::session::Session;
 use crate::steps::STEPS;
 use crate::tree::{NodeId, Tree};
-use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, leaving, scrub, strays};
+use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, leaving, scrub, stray_hives, strays, unwiped};
 use reseal_disk::Partition;
 use reseal_dtyp::{DomainSid, Finding, Guid, Level};
 use reseal_sid::SidMap;
@@ -65,6 +65,9 @@ pub struct Plan {
     pub hives_written: usize,
     /// Bytes of the image file that change, in pages of 4 KiB.
     pub changed_bytes: u64,
+    /// Without `--scrub`: where remains of what was deleted earlier may lie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwiped: Option<unwiped::Unwiped>,
     /// What only a real Windows can confirm, by step.
     pub unproven: Vec<String>,
 }
@@ -95,10 +98,27 @@ pub struct Planned {
     inputs: Inputs,
     plan: Plan,
     pub(crate) partition: Partition,
-    /// Paths of the hives that are written.
-    hives: Vec<String>,
+    written: Written,
     /// Whether what belongs to nothing is wiped.
     scrub: bool,
+}
+
+/// The hives that are written.
+#[derive(Debug)]
+struct Written {
+    /// Their paths.
+    paths: Vec<String>,
+    /// What they are, where the guard looks into them.
+    staged: Vec<stray_hives::StagedHive>,
+}
+
+impl Written {
+    fn of(hives: &HiveSet, options: &Options) -> Written {
+        Written {
+            paths: hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect(),
+            staged: if options.scrub { stray_hives::staged(hives) } else { Vec::new() },
+        }
+    }
 }
 
 /// How to commit in place.
@@ -131,14 +151,14 @@ pub struct Report {
 pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Planned> {
     options.check()?;
     let path = image.path().display().to_string();
-    let run = || -> Result<(Plan, Partition, Vec<String>)> {
+    let run = || -> Result<(Plan, Partition, Written)> {
         let windows = image.one_windows(options.installation)?;
         let (place, partition) = (windows.state.place.clone(), windows.partition.clone());
-        let (plan, hives) = stage(&image, windows, options, inputs, observer).within(place)?;
-        Ok((plan, partition, hives))
+        let (plan, written) = stage(&image, windows, options, inputs, observer).within(place)?;
+        Ok((plan, partition, written))
     };
-    let (plan, partition, hives) = run().within(path)?;
-    Ok(Planned { image, inputs: *inputs, plan, partition, hives, scrub: options.scrub })
+    let (plan, partition, written) = run().within(path)?;
+    Ok(Planned { image, inputs: *inputs, plan, partition, written, scrub: options.scrub })
 }
 
 /// Everything between opening and the finished overlay.
@@ -148,7 +168,7 @@ fn stage(
     options: &Options,
     inputs: &Inputs,
     observer: &dyn Observer,
-) -> Result<(Plan, Vec<String>)> {
+) -> Result<(Plan, Written)> {
     let Windows { partition, mut tree, state } = windows;
     observer.phase("reading");
     let roots = roots(&tree)?;
@@ -166,6 +186,7 @@ fn stage(
     findings.extend(checked.iter().flat_map(|check| check.findings(options)));
     let broken_before = invariants::broken(&hives, &tree)?;
     let fixed = invariants::untouchable(&hives)?;
+    let free = tree.volume.free_map()?;
 
     observer.phase("staging");
     let mut staged = Staged::default();
@@ -202,25 +223,24 @@ fn stage(
         read_back(image, &partition, &tree, &hives)?;
     }
     strict(options, &findings)?;
-    let written = hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect();
-    let Staged { changes, steps, recipe, sid } = staged;
     let plan = Plan {
         schema: "reseal.plan/1",
         image: image.path().display().to_string(),
         partition: state.place,
         allowed: refusals,
-        unproven: unproven(&steps),
+        unproven: unproven(&staged.steps),
         facts,
-        steps,
-        changes,
-        recipe,
+        steps: staged.steps,
+        changes: staged.changes,
+        recipe: staged.recipe,
         findings: shown(findings),
         notes: checked.iter().flat_map(|check| check.notes(options)).collect(),
-        sid,
+        sid: staged.sid,
         hives_written,
         changed_bytes: image.disk.changed_bytes()?,
+        unwiped: unwiped::of(options, &tree.volume, &free)?,
     };
-    Ok((plan, written))
+    Ok((plan, Written::of(&hives, options)))
 }
 
 /// What must hold whatever the steps do.
@@ -385,8 +405,13 @@ impl Planned {
             None => None,
             Some(sid) => Some(SidMap::new([(parsed(&sid.old)?, parsed(&sid.new)?)])?),
         };
-        let planned =
-            strays::Planned { changes: &self.plan.changes, hives: &self.hives, sids: sids.as_ref(), scrub: self.scrub };
+        let planned = strays::Planned {
+            changes: &self.plan.changes,
+            hives: &self.written.paths,
+            staged: &self.written.staged,
+            sids: sids.as_ref(),
+            scrub: self.scrub,
+        };
         strays::refuse(&self.image, &self.partition, &planned).within(self.image.path().display())
     }
 

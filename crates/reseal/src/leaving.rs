@@ -106,13 +106,13 @@ mod tests {
 
     #[test]
     fn who_leaves() {
-        assert_eq!(of(&[], &[], false).unwrap(), []);
+        assert!(of(&[], &[], false).unwrap().is_empty());
         assert_eq!(of(&["BOB", "ann", "bob"], &[], false).unwrap(), [1001, 1002]);
         // A user who is disabled goes only by name, and who is built in never.
         assert_eq!(of(&[], &["ann"], false).unwrap(), [1002]);
         assert_eq!(of(&["off"], &["ann"], false).unwrap(), [1002, 1003]);
         assert_eq!(of(&[], &["Administrator"], false).unwrap(), [1001, 1002]);
-        assert_eq!(of(&["gone"], &[], true).unwrap(), []);
+        assert!(of(&["gone"], &[], true).unwrap().is_empty());
         for (remove, keep, sealed) in [
             (&["gone"][..], &[][..], false),
             (&[], &["gone"], true),

@@ -50,10 +50,14 @@ mod sealed_state;
 mod session;
 mod sqlite_store;
 mod steps;
+mod stray_hives;
+#[cfg(test)]
+mod stray_tests;
 mod strays;
 mod task_triggers;
 mod tree;
 mod unattend;
+mod unwiped;
 mod verify;
 mod volume_state;
 mod wim;
@@ -88,6 +92,7 @@ pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, Use, catalogue};
 pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
 pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
+pub use unwiped::Unwiped;
 pub use verify::{TRACE_FORMS, Trace, Verification, verify};
 pub use wim::{WimFile, WimImageInfo, WimInfo};
 

@@ -3,7 +3,9 @@
 use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
 use memchr::memmem::Finder;
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Finding, Result, Sid, utf16le};
-use reseal_ntfs::{FileRecord, FileReference, NameView, Namespace, Security, Visitor, Volume};
+use reseal_ntfs::{
+    FileRecord, FileReference, NameView, Namespace, Security, ShadowCopy, ShadowHeader, Visitor, Volume,
+};
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -147,6 +149,14 @@ impl Tree for NtfsTree {
         })
     }
 
+    fn shadow_header(&self) -> Result<ShadowHeader> {
+        self.volume.shadow_header()
+    }
+
+    fn shadow_catalog(&self, offset: u64) -> Result<Vec<ShadowCopy>> {
+        self.volume.shadow_catalog(offset)
+    }
+
     fn check(&self) -> Result<Vec<Finding>> {
         self.volume.check()
     }
@@ -213,5 +223,9 @@ impl TreeEdit for NtfsTree {
 
     fn schedule_check(&mut self) -> Result<bool> {
         self.volume.schedule_check()
+    }
+
+    fn clear_shadow_header(&mut self) -> Result<bool> {
+        self.volume.clear_shadow_header()
     }
 }

@@ -141,6 +141,8 @@ pub struct Options {
     pub rules: Vec<crate::rules::RuleFile>,
     /// Have Windows check the volume at its next start.
     pub schedule_chkdsk: bool,
+    /// Remove the shadow copies of the volume and restore points, which otherwise refuse.
+    pub drop_snapshots: bool,
     /// Wipe what belongs to nothing.
     pub scrub: bool,
     /// Guards that the user allows.
@@ -235,6 +237,7 @@ impl Options {
             crate::guards::HALF_GENERALIZED_CHECK => self.repair,
             "domain-member" | "machine-account" => self.leave_domain,
             "entra-joined" | "mdm-enrolled" => self.leave_entra,
+            "snapshots" => self.drop_snapshots,
             "store-apps" => self.remove_user_appx,
             "activation" => self.rearm,
             // Without a new SID nobody loses anything.
@@ -254,6 +257,7 @@ impl Options {
             crate::steps::MACHINE_SECRETS => self.drop_machine_secrets,
             crate::steps::DEVICES => self.drop_devices,
             crate::steps::ACTIVATION => self.rearm,
+            crate::steps::SHADOW_COPIES => self.drop_snapshots,
             _ => false,
         }
     }

@@ -48,6 +48,8 @@ pub enum Scope {
     File(&'static str),
     /// What the rules of the step name, and nothing else.
     Rules,
+    /// The header of the volume's shadow copies.
+    ShadowHeader,
     /// Bytes that belong to nothing: free clusters, ends of clusters, records and cells, logs of what is written.
     Unused,
 }
@@ -82,6 +84,7 @@ impl std::fmt::Display for Scope {
             Scope::SidsInVolume => f.write_str("machine SIDs in every security descriptor and file name"),
             Scope::SidsInFiles => f.write_str("machine SIDs in tasks, policy files and Store databases"),
             Scope::File(path) => write!(f, "\\{path}"),
+            Scope::ShadowHeader => f.write_str("shadow copy header of the volume"),
             Scope::Unused => f.write_str("bytes that belong to nothing"),
             Scope::Rules => f.write_str("what its rules name"),
         }

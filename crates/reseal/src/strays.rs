@@ -10,9 +10,10 @@ use crate::change::{Change, Target};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
 use crate::image::Image;
+use crate::stray_hives::{self, StagedHive};
 use reseal_disk::journal::SECTOR;
 use reseal_disk::{Partition, WriteAt};
-use reseal_ntfs::{ByteOwner, FileReference, Owners, Volume};
+use reseal_ntfs::{ByteOwner, FileReference, Owners, SHADOW_HEADER, ShadowHeader, Volume};
 use reseal_sid::SidMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(crate) struct Planned<'a> {
     pub(crate) changes: &'a [Change],
     /// Hives that are written back, from the volume's root.
     pub(crate) hives: &'a [String],
+    /// What these hives are to be; looked at when what belongs to nothing is wiped.
+    pub(crate) staged: &'a [StagedHive],
     /// The SIDs that are replaced.
     pub(crate) sids: Option<&'a SidMap>,
     /// Whether what belongs to nothing is wiped, too.
@@ -51,6 +54,7 @@ pub(crate) fn refuse(image: &Image, partition: &Partition, planned: &Planned<'_>
     }
     let original = image.disk.original()?;
     let (was, is) = (Volume::open(original.partition(partition))?, image.volume(partition)?);
+    stray_hives::refuse(&was, &is, planned.staged, planned.changes)?;
     let allowed = Allowed::of(&was, &is, planned)?;
     let (owners_was, owners_is) = rayon::join(|| was.owners(), || is.owners());
     let look = Look { was: owners_was?, is: owners_is?, bytes: image.bytes(partition), allowed, len: partition.len };
@@ -97,6 +101,7 @@ impl Look {
             (held, taken) => self.allowed.has(held) && self.allowed.has(taken),
         };
         let fine = fine
+            || (self.allowed.shadow_header && at == SHADOW_HEADER.start && self.is_zero(at, SECTOR)?)
             || match wiped {
                 Some(wiped) if before == after => wiped.allows(self, at, &after)?,
                 _ => false,
@@ -213,6 +218,8 @@ struct Allowed {
     indexes: BTreeMap<u64, FileReference>,
     /// Records from here on came into being with the growth of `$MFT`.
     new_records: u64,
+    /// Whether the header of shadow copies, which was one, may become zeros.
+    shadow_header: bool,
 }
 
 impl Allowed {
@@ -248,6 +255,8 @@ impl Allowed {
         out.files = files.iter().map(|f| f.record()).collect();
         out.folders = folders.iter().map(|f| f.record()).collect();
         out.new_records = was.record_count();
+        let is_named = planned.changes.iter().any(|c| matches!(c.target, Target::ShadowHeader { .. }));
+        out.shadow_header = is_named && matches!(was.shadow_header()?, ShadowHeader::Present { .. });
         Ok(out)
     }
 
@@ -346,7 +355,7 @@ fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
                     [&change.before, &change.after].into_iter().flatten().filter(|p| p.starts_with('\\')).cloned(),
                 );
             }
-            Target::Descriptors { .. } | Target::Unused { .. } => {}
+            Target::Descriptors { .. } | Target::Unused { .. } | Target::ShadowHeader { .. } => {}
         }
     }
     out.extend(files);

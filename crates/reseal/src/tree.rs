@@ -4,6 +4,7 @@
 //! exist; paths as `&str` are for selectors and messages only.
 
 use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
+use reseal_ntfs::{ShadowCopy, ShadowHeader};
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;
 
@@ -114,6 +115,10 @@ pub trait Tree: Send + Sync {
     /// One pass over all files: the fast check of what writing relies on, and what needs to be known of single files.
     fn survey(&self) -> Result<Survey>;
 
+    /// What stands where Windows looks for shadow copies of the volume.
+    fn shadow_header(&self) -> Result<ShadowHeader>;
+    /// The catalog of shadow copies at a byte offset of the volume.
+    fn shadow_catalog(&self, offset: u64) -> Result<Vec<ShadowCopy>>;
     /// Every check there is.
     fn check(&self) -> Result<Vec<Finding>>;
 
@@ -170,4 +175,6 @@ pub trait TreeEdit: Tree {
     fn map_descriptors(&mut self, map: &SidMap) -> Result<DescriptorCounts>;
     /// Has Windows check the volume at its next start; `false` when it will anyway.
     fn schedule_check(&mut self) -> Result<bool>;
+    /// Makes the volume one that never had a shadow copy; their files are the caller's. `false` when it is one.
+    fn clear_shadow_header(&mut self) -> Result<bool>;
 }

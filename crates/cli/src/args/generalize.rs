@@ -16,6 +16,7 @@ use std::path::PathBuf;
   reseal generalize joined.vhdx -o s.vhdx --leave-entra
   reseal generalize gold.vhdx -o s.vhdx --keep-user admin --remove-user-appx
   reseal generalize gold.vhdx -o s.vhdx --remove-user builder --remove-user tester
+  reseal generalize gold.vhdx -o s.vhdx --drop-snapshots --scrub
   reseal generalize gold.vhdx --dry-run --json
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
@@ -78,6 +79,9 @@ pub(crate) struct Generalize {
     /// Mark the volume dirty, so that Windows runs chkdsk on it at its first start.
     #[arg(long)]
     pub(crate) schedule_chkdsk: bool,
+    /// Remove all shadow copies of the volume and its restore points; without it an image with such is refused.
+    #[arg(long)]
+    pub(crate) drop_snapshots: bool,
     /// Wipe what belongs to nothing: free clusters, ends of files, records and hive cells, $LogFile. It reads all free space;
     /// in place the journal takes 1.6 % of what is wiped (with --keep-undo all of it), -o takes nothing.
     #[arg(long)]

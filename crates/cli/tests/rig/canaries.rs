@@ -21,10 +21,12 @@ pub(crate) enum Spot {
 pub(crate) struct Planted {
     /// Unique text and where it stands.
     pub(crate) canaries: Vec<(String, String)>,
+    /// How many free cells hold a [`free_cell`].
+    pub(crate) free_cells: usize,
 }
 
 /// Ways to write a canary.
-fn encoded(text: &str, way: usize) -> Vec<u8> {
+pub(super) fn encoded(text: &str, way: usize) -> Vec<u8> {
     let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let hex = |bytes: &[u8]| bytes.iter().flat_map(|b| format!("{b:02X}").into_bytes()).collect::<Vec<u8>>();
     match way % 6 {
@@ -99,10 +101,9 @@ fn spot(action: &Action<'_>, user: &str, set: &str) -> Option<Spot> {
         Action::DeleteKey(key) => value(key, "", "Canary"),
         Action::ClearKey(key) | Action::ClearSubkeys(key) => value(key, r"\Canary", "Canary"),
         Action::DeleteValue(key, name) | Action::BlankValue(key, name) => value(key, "", name),
-        // What is set holds what is set.
-        Action::SetDword(..) | Action::PutDword(..) | Action::SetText(..) => None,
-        // A short one says that Windows sleeps.
-        Action::DeleteFile(file) if file.contains("hiberfil") => None,
+        Action::PutDword(key, name, _) | Action::SetText(key, name, _) => value(key, "", name),
+        // Four bytes hold no canary, and a value of another length is left alone and reported.
+        Action::SetDword(..) => None,
         Action::DeleteFile(file) => Some(Spot::File(path(file, user))),
         Action::DeleteFolder(folder) | Action::ClearFolder(folder) => {
             Some(Spot::File(format!(r"{}\canary.bin", path(folder, user))))
@@ -110,11 +111,48 @@ fn spot(action: &Action<'_>, user: &str, set: &str) -> Option<Spot> {
     }
 }
 
-/// Every place that a step which runs by default owns, with the step's id. Steps that are code say theirs here.
-fn spots(user: &str, set: &str) -> BTreeMap<Spot, String> {
+/// Options that each own places, all of them at once. `--activation rearm` owns none: it adds a script.
+pub(crate) const OPTIONS: &[&str] = &[
+    "--machine-secrets",
+    "drop",
+    "--devices",
+    "drop",
+    "--leave-domain",
+    "--leave-entra",
+    "--remove-user",
+    "bob",
+    "--remove-user-appx",
+    "--drop-snapshots",
+];
+
+/// A device that `--devices drop` forgets, below the control set.
+const DEVICE: &str = r"Enum\USB\VID_046D&PID_C52B\5&2c&0&1";
+
+/// Every place that a step which runs by default owns, or those of steps that have to be asked for, with the step's id. Steps
+/// that are code say theirs here.
+fn spots(user: &str, set: &str, asked: bool) -> BTreeMap<Spot, String> {
     let mut out = BTreeMap::new();
-    for spec in reseal::catalogue().filter(|spec| spec.client == reseal::Use::On) {
+    for spec in reseal::catalogue().filter(|spec| (spec.client == reseal::Use::Ask) == asked) {
         out.extend(spec.actions.iter().filter_map(|a| Some((spot(a, user, set)?, spec.id.to_owned()))));
+    }
+    if asked {
+        let snapshots = super::snapshots::FOLDER;
+        let store = &super::snapshots::names(1)[1];
+        for (file, step) in [
+            (r"Users\bob\Documents\canary.bin".to_owned(), "remove-users"),
+            (format!(r"{snapshots}\{store}"), "shadow-copies"),
+            (format!(r"{snapshots}\SPP\metadata-2"), "shadow-copies"),
+        ] {
+            out.insert(Spot::File(file), step.to_owned());
+        }
+        let hive = |name: &str| format!(r"Windows\System32\config\{name}");
+        for (hive, key, name, step) in [
+            (r"Users\bob\NTUSER.DAT".to_owned(), "Software".to_owned(), "Canary", "remove-users"),
+            (hive("SYSTEM"), format!(r"{set}\{DEVICE}"), "HardwareID", "devices"),
+        ] {
+            out.insert(Spot::Value(hive, key, name.to_owned()), step.to_owned());
+        }
+        return out;
     }
     let agents = concat!(env!("CARGO_MANIFEST_DIR"), "/../reseal/rules/agents.toml");
     for rule in &RuleFile::load(agents.as_ref()).expect("the rules can be read").rules {
@@ -138,7 +176,11 @@ fn spots(user: &str, set: &str) -> BTreeMap<Spot, String> {
         let (hive, key) = key(&place, user, set);
         out.insert(Spot::Value(hive, key, name.to_owned()), "machine-ids".to_owned());
     }
+    let hive = |name: &str| format!(r"Windows\System32\config\{name}");
     out.insert(Spot::File(r"Windows\System32\winevt\Logs\Canary.evtx".to_owned()), "event-logs".to_owned());
+    out.insert(Spot::Value(hive("SECURITY"), "Cache".to_owned(), "NL$1".to_owned()), "cached-logons".to_owned());
+    let volume = r"\??\Volume{0b1d4a0d-1111-11e9-2222-806e6f6e6963}".to_owned();
+    out.insert(Spot::Value(hive("SYSTEM"), "MountedDevices".to_owned(), volume), "mounted-devices".to_owned());
     out
 }
 
@@ -182,19 +224,51 @@ fn put_file(volume: &mut Volume, path: &str, bytes: &[u8]) {
     }
 }
 
-/// Plants `count` canaries, in each place at least one; each place's content holds its canaries in different ways.
-pub(crate) fn plant(volume: &mut Volume, about: &[&str], count: usize) -> Planted {
+/// Writes text into the first free cell of a hive's bytes that has room. Cells tile an hbin behind its header of 32 bytes; the
+/// size of a free one is positive.
+fn in_free_cell(bytes: &mut [u8], text: &[u8]) -> bool {
+    let number = |bytes: &[u8], at: usize| i32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let mut bin = 4096;
+    while bin + 32 < bytes.len() && &bytes[bin..bin + 4] == b"hbin" {
+        let end = bin + number(bytes, bin + 8) as usize;
+        let mut at = bin + 32;
+        while at < end {
+            let size = number(bytes, at);
+            if size > 0 && size as usize > text.len() + 16 {
+                bytes[at + 8..at + 8 + text.len()].copy_from_slice(text);
+                return true;
+            }
+            at += size.unsigned_abs() as usize;
+        }
+        bin = end;
+    }
+    false
+}
+
+/// What stands in the free cell of a hive, in one of four forms.
+pub(crate) fn free_cell(n: usize) -> String {
+    format!("what cell {n} held")
+}
+
+/// Plants `count` canaries, in each place of the steps that run by default, or of those that are asked for, at least one;
+/// each place's content holds its canaries in different ways. In the first free cell of each hive stands a [`free_cell`].
+pub(crate) fn plant(volume: &mut Volume, about: &[&str], count: usize, asked: bool) -> Planted {
     let user = user(volume);
     let system = open(volume, r"Windows\System32\config\SYSTEM").expect("it has a SYSTEM");
     let select = system.key("Select").expect("it can be walked").expect("it is there");
     let current = system.value(select, "Current").expect("it can be read").and_then(|v| v.as_u32()).expect("a number");
-    let mut spots: Vec<(Spot, String)> = spots(&user, &format!("ControlSet{current:03}")).into_iter().collect();
+    let set = format!("ControlSet{current:03}");
+    let mut spots: Vec<(Spot, String)> = spots(&user, &set, asked).into_iter().collect();
     // Not every set of real hives is whole.
     spots.retain(|(spot, _)| match spot {
         Spot::Value(hive, ..) => volume.resolve(hive).expect("it can be walked").is_some(),
         Spot::File(_) => true,
     });
-    assert!(spots.len() >= 60 && count >= spots.len(), "{} places for {count} canaries", spots.len());
+    assert!(
+        spots.len() >= if asked { 40 } else { 60 } && count >= spots.len(),
+        "{} places for {count} canaries",
+        spots.len()
+    );
     let mut contents: BTreeMap<Spot, Vec<u8>> = BTreeMap::new();
     let mut canaries = Vec::new();
     for n in 0..count {
@@ -209,6 +283,10 @@ pub(crate) fn plant(volume: &mut Volume, about: &[&str], count: usize) -> Plante
     for (n, (spot, mut content)) in contents.into_iter().enumerate() {
         match spot {
             Spot::File(path) => {
+                // A short hibernation file says that Windows sleeps, and so does another signature.
+                if path == "hiberfil.sys" {
+                    content = [b"WAKE".to_vec(), vec![0; 4096], content].concat();
+                }
                 // Every second one does not fit into its record.
                 content.resize(content.len() + if n % 2 == 0 { 3000 } else { 0 }, b'.');
                 put_file(volume, &path, &content);
@@ -220,8 +298,18 @@ pub(crate) fn plant(volume: &mut Volume, about: &[&str], count: usize) -> Plante
             }
         }
     }
-    for (path, hive) in hives {
-        put_file(volume, &path, &hive.to_bytes());
+    if asked {
+        let system = hives.get_mut(r"Windows\System32\config\SYSTEM").expect("devices are in it");
+        let key = system.key(&format!(r"{set}\{DEVICE}")).expect("it can be walked").expect("it was made");
+        let mouse: Vec<u8> =
+            "{4d36e96f-e325-11ce-bfc1-08002be10318}\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        system.set_value(key, "ClassGUID", types::SZ, &mouse).expect("it can be set");
     }
-    Planted { canaries }
+    let mut free_cells = 0;
+    for (path, hive) in hives {
+        let mut bytes = hive.to_bytes();
+        free_cells += usize::from(in_free_cell(&mut bytes, &encoded(&free_cell(free_cells), free_cells % 4)));
+        put_file(volume, &path, &bytes);
+    }
+    Planted { canaries, free_cells }
 }

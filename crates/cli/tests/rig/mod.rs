@@ -11,6 +11,7 @@ pub(crate) mod logical;
 pub(crate) mod machine;
 pub(crate) mod remains;
 pub(crate) mod secrets;
+pub(crate) mod snapshots;
 
 use reseal_testdata::{ImageBuilder, WindowsImage, machine_sid};
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! Remains of what was deleted: texts in bytes of an image that belong to nothing.
 
+use super::canaries::encoded;
 use reseal_disk::{Disk, WriteAt};
 use reseal_dtyp::Guid;
 use reseal_ntfs::{ByteOwner, Part, Volume};
@@ -43,7 +44,7 @@ pub(crate) fn plant(image: &Path, out: &Path, mut free: usize) {
     let volume = Volume::open(bytes.clone()).expect("the volume opens");
     let owners = volume.owners().expect("they can be listed");
     let mut left: Vec<&str> = KINDS[1..].to_vec();
-    let mut places: Vec<(u64, String)> = Vec::new();
+    let mut places: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut last_free = 0;
     // The text lies in the second half of a sector, with nothing in use around it.
     for sector in (0..bytes.len() / 512).map(|n| n * 512) {
@@ -51,7 +52,7 @@ pub(crate) fn plant(image: &Path, out: &Path, mut free: usize) {
         let stretch = owners.free_stretch(sector);
         if stretch >= 4096 && sector >= last_free && free > 0 {
             free -= 1;
-            places.push((from, text("free")));
+            places.push((from, encoded(&text("free"), free % 4)));
             last_free = sector + (1 << 20) + 4096;
         }
         let owner = owners.of(from);
@@ -63,7 +64,7 @@ pub(crate) fn plant(image: &Path, out: &Path, mut free: usize) {
         // Of a free record the header stays: its first sector ends in what is no header.
         if volume.part_of(&owners, to) == part && (kind != "log" || owners.offset_in_stream(sector) == Some(1 << 20)) {
             left.retain(|own| *own != kind);
-            places.push((from, text(kind)));
+            places.push((from, encoded(&text(kind), left.len() % 4)));
         }
     }
     assert!(left.is_empty(), "no place for {left:?}");
@@ -74,7 +75,7 @@ pub(crate) fn plant(image: &Path, out: &Path, mut free: usize) {
     bytes.write_at(log, &restart_page(1)).expect("it can be written");
     bytes.write_at(log + 4096, &restart_page(2)).expect("it can be written");
     for (at, text) in places {
-        bytes.write_at(at, text.as_bytes()).expect("it can be written");
+        bytes.write_at(at, &text).expect("it can be written");
     }
     drop(volume);
     disk.commit_to(out, [Guid([7; 16]), Guid([8; 16])], &|_, _| {}).expect("it can be written");

@@ -371,7 +371,13 @@ impl DriverPlanned {
     /// The guard against stray writes; then new identifiers for a container that has such.
     fn last_look(&self, observer: &dyn Observer) -> Result<[Guid; 2]> {
         observer.phase("guard");
-        let planned = strays::Planned { changes: &self.report.changes, hives: &self.hives, sids: None, scrub: false };
+        let planned = strays::Planned {
+            changes: &self.report.changes,
+            hives: &self.hives,
+            staged: &[],
+            sids: None,
+            scrub: false,
+        };
         strays::refuse(&self.image, &self.partition, &planned).within(self.image.path().display())?;
         observer.phase("writing");
         let mut stream = self.inputs.stream(&[b"vhdx-write-guids", b"driver"]);

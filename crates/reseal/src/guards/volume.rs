@@ -2,8 +2,8 @@
 
 use super::look::{Looked, Notices, Subject};
 use super::{Check, Look, Weight};
-use crate::steps::Evidence;
-use reseal_ntfs::Probe;
+use crate::steps::{Evidence, is_store_file};
+use reseal_ntfs::{Probe, SHADOW_HEADER, ShadowHeader};
 
 const GROUP: &str = "volume";
 
@@ -60,7 +60,7 @@ pub(super) static CHECKS: &[Check] = &[
         guard: Some("snapshots"),
         answers: "srclient.dll SysprepGeneralize",
         evidence: Evidence::Confirmed,
-        remedy: "in Windows run `vssadmin delete shadows /all /quiet`",
+        remedy: "in Windows run `vssadmin delete shadows /all /quiet`, or seal with --drop-snapshots",
         look: Look::With(snapshots),
     },
     Check {
@@ -111,21 +111,31 @@ fn refs(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     Ok(())
 }
 
-/// Volume shadow copies are files named {snapshot GUID}{3808876b-c176-4e48-b7ae-04046e6cc752}.
+/// Volume shadow copies are files named {snapshot GUID}{3808876b-c176-4e48-b7ae-04046e6cc752}, which Windows finds by a header
+/// in the boot area.
 fn snapshots(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     let folder = "System Volume Information";
     let copies = subject.entries(folder)?;
-    let copies = copies
-        .iter()
-        .filter(|entry| entry.name_lossy().to_ascii_lowercase().ends_with("{3808876b-c176-4e48-b7ae-04046e6cc752}"));
-    match copies.count() {
-        0 => {}
-        n => out.add(
-            format!(r"\{folder}"),
-            format!("the volume holds shadow copies ({n} files): they keep the old SID and old files"),
-        ),
+    let count = copies.iter().filter(|entry| is_store_file(&entry.name_lossy())).count();
+    if count > 0 {
+        let detail = format!("the volume holds shadow copies ({count} files): they keep the old SID and old files");
+        out.add(format!(r"\{folder}"), detail);
     }
-    Ok(())
+    match subject.tree.shadow_header() {
+        Ok(ShadowHeader::Present { catalog }) if catalog != 0 && count == 0 => {
+            let at = SHADOW_HEADER.start;
+            let detail = format!(
+                "a header at {at:#x} of the volume names a catalog of shadow copies at {catalog:#x}, and no file holds them: \
+                 Windows would take for it what lies there now"
+            );
+            out.add(&subject.volume.place, detail);
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        // Without files, what the boot area holds is not the matter of this check.
+        Err(e) if e.kind() == reseal_dtyp::Kind::Unsupported => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn efs(subject: &Subject<'_>, out: &mut Notices) -> Looked {

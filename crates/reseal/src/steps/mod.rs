@@ -21,6 +21,7 @@ mod remove_users;
 mod schedule_chkdsk;
 mod scrub;
 pub(crate) mod setup_state;
+mod shadow_copies;
 mod tables;
 mod tasks;
 mod transaction_ids;
@@ -40,6 +41,7 @@ pub use machine_sid::SidOutcome;
 pub(crate) use remove_user_appx::ID as REMOVE_USER_APPX;
 pub(crate) use remove_users::ID as REMOVE_USERS;
 pub(crate) use scrub::ID as SCRUB;
+pub(crate) use shadow_copies::{ID as SHADOW_COPIES, is_store_file};
 
 /// How sure it is that the step does what Sysprep does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -168,6 +170,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::traces::CRASH_DUMPS),
     &Table(&tables::traces::PAGING_FILES),
     &Table(&tables::traces::SETUP_LOGS),
+    &shadow_copies::ShadowCopies,
     &recipe::Recipe,
     &answer_file::PlaceAnswerFile,
     &device_settings::DeviceSettings,

@@ -2,6 +2,7 @@
 
 use crate::tree::{NodeId, Stat, Survey, Tree, TreeEntry};
 use reseal_dtyp::{Descriptor, DomainSid, Error, Finding, Kind, Level, Result, Sid, utf16_lossy};
+use reseal_ntfs::{ShadowCopy, ShadowHeader};
 use reseal_wim::{FileId, Image, Stream, StreamKind, Wim};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -184,6 +185,15 @@ impl Tree for WimTree {
             domains,
             findings: Vec::new(),
         })
+    }
+
+    /// A file has no copies of itself.
+    fn shadow_header(&self) -> Result<ShadowHeader> {
+        Ok(ShadowHeader::Absent)
+    }
+
+    fn shadow_catalog(&self, _offset: u64) -> Result<Vec<ShadowCopy>> {
+        Ok(Vec::new())
     }
 
     fn check(&self) -> Result<Vec<Finding>> {

@@ -1,0 +1,153 @@
+//! Stray writes that are planted while a scrub runs: it touches much, and still nothing else may change.
+
+use crate::{Image, Inputs, Options, Planned, Silent, plan};
+use reseal_dtyp::FileTime;
+use reseal_hive::{Hive, types};
+use reseal_ntfs::{ByteOwner, FileReference, Security, Volume};
+use reseal_testdata::{Container, ImageBuilder, WindowsImage};
+use std::path::Path;
+
+const NOW: FileTime = FileTime(133_500_000_000_000_000);
+/// A hive of which nothing but free cells is to go: no step knows it.
+const IDLE_HIVE: &str = r"Users\Default\NTUSER.DAT";
+const TEXT: &[u8] = b"the content of a stream with a name";
+
+/// A file with a named stream, a file whose content ends within a cluster, a hive with a free cell.
+fn fill(volume: &mut Volume) {
+    WindowsImage { files: 120, ..WindowsImage::default() }.fill(volume).unwrap();
+    let root = volume.root();
+    let own = volume.create_file(root, "own.bin", &[7; 6000], Security::Inherit, NOW).unwrap();
+    volume.replace(own, &"named".encode_utf16().collect::<Vec<_>>(), &TEXT.repeat(200), NOW).unwrap();
+    let mut hive = Hive::new(
+        "ROOT",
+        3,
+        &reseal_dtyp::Descriptor::from_sddl("O:BAG:SYD:(A;;KA;;;SY)").unwrap().to_bytes().unwrap(),
+        NOW,
+    )
+    .unwrap();
+    let key = hive.create_path(r"Software\Kept").unwrap();
+    hive.set_value(key, "Kept", types::BINARY, &[0x6b; 300]).unwrap();
+    let gone = hive.create_path(r"Software\Gone").unwrap();
+    hive.set_value(gone, "Gone", types::BINARY, &[0x67; 900]).unwrap();
+    hive.delete_key(gone).unwrap();
+    let mut bytes = hive.to_bytes();
+    // A deleted key leaves zeros in our hand, and what it was in that of Windows.
+    let free = bytes.len() - 64;
+    bytes[free..].fill(0x55);
+    let users = volume.resolve("Users").unwrap().unwrap();
+    let folder = volume.create_dir(users, "Default", Security::SameAs(users), NOW).unwrap();
+    volume.create_file(folder, "NTUSER.DAT", &bytes, Security::SameAs(folder), NOW).unwrap();
+}
+
+fn planned(image: &Path) -> Planned {
+    let image = Image::open(image.to_str().unwrap()).unwrap();
+    let options = Options { scrub: true, ..Options::default() };
+    plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+}
+
+/// Where a byte of a stream lies on the volume.
+fn place(volume: &Volume, file: FileReference, name: &str, at: u64) -> u64 {
+    let stream = volume.stream(file, &name.encode_utf16().collect::<Vec<_>>()).unwrap();
+    stream.place(at).unwrap().expect("no hole").0
+}
+
+/// Byte offset in a hive's file of the data that stands in it.
+fn inside(volume: &Volume, path: &str, data: &[u8]) -> (FileReference, u64) {
+    let file = volume.resolve(path).unwrap().unwrap();
+    let bytes = volume.read(file, &[]).unwrap();
+    let at = bytes.windows(data.len()).position(|window| window == data);
+    (file, at.unwrap_or_else(|| panic!("{path} does not hold it")) as u64)
+}
+
+#[test]
+fn a_scrub_hides_no_stray_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let gold = dir.path().join("gold.raw");
+    let builder = ImageBuilder { container: Container::Raw, volume_len: 16 << 20, ..ImageBuilder::default() };
+    builder
+        .build(&gold, |volume| {
+            fill(volume);
+            Ok(())
+        })
+        .unwrap();
+    let first = planned(&gold);
+    let wiped: Vec<String> = first.plan().changes.iter().map(|c| c.target.to_string()).collect();
+    assert!(wiped.iter().any(|place| place.contains(r"Users\Default\NTUSER.DAT")), "{wiped:?}");
+    let (volume, offset) = (first.image.volume(&first.partition).unwrap(), first.partition.offset);
+    let owners = volume.owners().unwrap();
+    let free = (4 << 20..16 << 20).step_by(4096).find(|at| owners.of(*at) == ByteOwner::Free).unwrap();
+    let own = volume.resolve("own.bin").unwrap().unwrap();
+    let (idle, kept) = inside(&volume, IDLE_HIVE, &[0x6b; 300]);
+    let software: Vec<u8> = "ProductName".bytes().collect();
+    let (edited, name) = inside(&volume, r"Windows\System32\config\SOFTWARE", &software);
+    let log = (0..16 << 20)
+        .step_by(4096)
+        .find(|at| matches!(owners.of(*at), ByteOwner::File { file, kind: 0x80, .. } if file.record() == 2));
+    let record = |number: u64| {
+        let is_it = |at: &u64| owners.of(*at) == ByteOwner::Record(number);
+        (0..16 << 20).step_by(512).find(is_it).unwrap()
+    };
+    let index = |at: &u64| {
+        let ByteOwner::File { file, kind: 0xa0, .. } = owners.of(*at) else { return false };
+        volume.path_of(file).is_ok_and(|path| path.starts_with("/Program Files/"))
+    };
+    let index = (0..16 << 20).step_by(4096).find(index).unwrap();
+    let places = [
+        ("a used cluster", place(&volume, own, "", 100)),
+        ("the last byte of a file's content", place(&volume, own, "", 5999)),
+        ("behind the content, where zeros belong", place(&volume, own, "", 6000 - 1) + 1),
+        ("a named stream", place(&volume, own, "named", 5000)),
+        ("a used cell of a hive that is only wiped", place(&volume, idle, "", kept + 10)),
+        ("a used cell of a hive that a step edits", place(&volume, edited, "", name)),
+        ("a free cluster", free),
+        ("$LogFile", log.unwrap()),
+        ("an attribute of a file record", record(own.record()) + 0x60),
+        ("a used index block", index + 0x48),
+    ];
+    drop((volume, first));
+    let out = dir.path().join("out");
+    for (what, at) in places {
+        let planned = planned(&gold);
+        let bytes = planned.image.disk.bytes();
+        let mut byte = [0];
+        bytes.read_at(offset + at, &mut byte).unwrap();
+        bytes.write_at(offset + at, &[byte[0] ^ 0x5a]).unwrap();
+        let Err(error) = planned.commit_to(&out, &Silent) else { panic!("{what} at {at:#x} was not noticed") };
+        assert!(error.to_string().contains("stray write"), "{what}: {error}");
+        assert!(!out.exists(), "{what}");
+    }
+    planned(&gold).commit_to(&out, &Silent).unwrap();
+}
+
+/// Where a plan clears the header of shadow copies, that sector may become zeros, and no other byte of the boot area differ.
+#[test]
+fn the_shadow_copy_header_alone_may_go() {
+    use std::os::unix::fs::FileExt;
+    const AT: u64 = (1 << 20) + 0x1e00;
+    let dir = tempfile::tempdir().unwrap();
+    let gold = dir.path().join("gold.raw");
+    let builder = ImageBuilder { container: Container::Raw, volume_len: 16 << 20, ..ImageBuilder::default() };
+    builder.build(&gold, |volume| WindowsImage::default().fill(volume)).unwrap();
+    let identifier = reseal_dtyp::Guid::parse("3808876b-c176-4e48-b7ae-04046e6cc752").unwrap();
+    let header = [&identifier.0[..], &[1, 0, 0, 0, 1, 0, 0, 0], &0x1e00u64.to_le_bytes()].concat();
+    std::fs::OpenOptions::new().write(true).open(&gold).unwrap().write_all_at(&header, AT).unwrap();
+    let planned = || {
+        let image = Image::open(gold.to_str().unwrap()).unwrap();
+        let options = Options { drop_snapshots: true, ..Options::default() };
+        plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+    };
+    let out = dir.path().join("out");
+    for (what, at) in [("before", AT - 1), ("in", AT + 100), ("at the end of", AT + 511)] {
+        let planned = planned();
+        let bytes = planned.image.disk.bytes();
+        let mut byte = [0];
+        bytes.read_at(at, &mut byte).unwrap();
+        bytes.write_at(at, &[byte[0] ^ 0x5a]).unwrap();
+        let Err(error) = planned.commit_to(&out, &Silent) else { panic!("{what} the header") };
+        assert!(error.to_string().contains("stray write"), "{what}: {error}");
+    }
+    planned().commit_to(&out, &Silent).unwrap();
+    let mut sector = [1; 512];
+    std::fs::File::open(&out).unwrap().read_exact_at(&mut sector, AT).unwrap();
+    assert_eq!(sector, [0; 512]);
+}
