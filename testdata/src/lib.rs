@@ -7,6 +7,7 @@
 mod accounts;
 mod builder;
 pub mod drivers;
+pub mod esp;
 pub mod fuzz;
 pub mod oracle;
 pub mod real;
