@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+pub mod boot_store;
 mod builder;
 pub mod drivers;
 pub mod esp;

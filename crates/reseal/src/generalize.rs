@@ -1,5 +1,6 @@
 //! The main job: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
 
+use crate::boot_store::{BootStores, StoreAt};
 use crate::error::{Error, Kind, Result, Within};
 use crate::guards::{self, Checked, Refusal, Subject};
 use crate::hives::HiveSet;
@@ -95,10 +96,18 @@ pub struct Planned {
     inputs: Inputs,
     plan: Plan,
     pub(crate) partition: Partition,
-    /// Paths of the hives that are written.
-    hives: Vec<String>,
+    written: Written,
     /// Whether what belongs to nothing is wiped.
     scrub: bool,
+}
+
+/// What is written besides what the changes name.
+#[derive(Debug)]
+struct Written {
+    /// Paths of the hives on the volume.
+    hives: Vec<String>,
+    /// Boot stores on FAT partitions.
+    stores: Vec<StoreAt>,
 }
 
 /// How to commit in place.
@@ -131,14 +140,14 @@ pub struct Report {
 pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Planned> {
     options.check()?;
     let path = image.path().display().to_string();
-    let run = || -> Result<(Plan, Partition, Vec<String>)> {
+    let run = || -> Result<(Plan, Partition, Written)> {
         let windows = image.one_windows(options.installation)?;
         let (place, partition) = (windows.state.place.clone(), windows.partition.clone());
-        let (plan, hives) = stage(&image, windows, options, inputs, observer).within(place)?;
-        Ok((plan, partition, hives))
+        let (plan, written) = stage(&image, windows, options, inputs, observer).within(place)?;
+        Ok((plan, partition, written))
     };
-    let (plan, partition, hives) = run().within(path)?;
-    Ok(Planned { image, inputs: *inputs, plan, partition, hives, scrub: options.scrub })
+    let (plan, partition, written) = run().within(path)?;
+    Ok(Planned { image, inputs: *inputs, plan, partition, written, scrub: options.scrub })
 }
 
 /// Everything between opening and the finished overlay.
@@ -148,17 +157,19 @@ fn stage(
     options: &Options,
     inputs: &Inputs,
     observer: &dyn Observer,
-) -> Result<(Plan, Vec<String>)> {
+) -> Result<(Plan, Written)> {
     let Windows { partition, mut tree, state } = windows;
     observer.phase("reading");
     let roots = roots(&tree)?;
     let (hives, survey) = rayon::join(|| HiveSet::load(&tree, &roots), || tree.survey());
     let (mut hives, mut survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
-    let disk = image.disk_facts(&partition)?;
-    let (volume, answer, leaving) = (&state, options.unattend.as_deref(), &leaving::users(options, &facts)?);
+    let disk = &image.disk_facts(&partition)?;
+    let mut stores = BootStores::find(image, Some(&partition))?;
+    let (boot, volume, answer) = (&stores, &state, options.unattend.as_deref());
+    let leaving = &leaving::users(options, &facts)?;
     let subject =
-        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk: &disk, answer, leaving };
+        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk, boot, answer, leaving };
     let (checked, refusals) = guards::preflight(&subject, options)?;
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
@@ -169,29 +180,26 @@ fn stage(
 
     observer.phase("staging");
     let mut staged = Staged::default();
-    for step in STEPS.iter().filter(|step| options.runs(step.spec(), facts.is_server())) {
-        let spec = step.spec();
-        let before = staged.changes.len();
-        let mut session = Session {
-            spec,
-            facts: &facts,
-            options,
-            inputs,
-            hives: &mut hives,
-            tree: &mut tree,
-            survey: &survey,
-            changes: &mut staged.changes,
-            findings: &mut findings,
-            recipe: &mut staged.recipe,
-            in_rule: false,
-            sid: &mut staged.sid,
-        };
-        let note = step.stage(&mut session).within(format!("step {}", spec.id))?;
-        let changes = staged.changes.len() - before;
-        staged.steps.push(StepOutcome { id: spec.id, changes, note, evidence: spec.evidence });
-    }
+    let mut session = Session {
+        spec: STEPS[0].spec(),
+        facts: &facts,
+        options,
+        inputs,
+        hives: &mut hives,
+        boot: &mut stores,
+        disk,
+        tree: &mut tree,
+        survey: &survey,
+        changes: &mut staged.changes,
+        findings: &mut findings,
+        recipe: &mut staged.recipe,
+        in_rule: false,
+        sid: &mut staged.sid,
+    };
+    staged.steps = run_steps(&mut session)?;
     findings.extend(hives.self_check(&tree)?);
-    let hives_written = hives.store(&mut tree, inputs.now())?;
+    let stores = stores.write(image)?;
+    let hives_written = hives.store(&mut tree, inputs.now())? + stores.len();
     scrub::volume(options, observer, &mut tree, (&mut staged.changes, &mut staged.steps), &mut findings)?;
 
     observer.phase("self-check");
@@ -203,6 +211,7 @@ fn stage(
     }
     strict(options, &findings)?;
     let written = hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect();
+    let written = Written { hives: written, stores };
     let Staged { changes, steps, recipe, sid } = staged;
     let plan = Plan {
         schema: "reseal.plan/1",
@@ -221,6 +230,21 @@ fn stage(
         changed_bytes: image.disk.changed_bytes()?,
     };
     Ok((plan, written))
+}
+
+/// Every step that runs, in order.
+fn run_steps(session: &mut Session<'_>) -> Result<Vec<StepOutcome>> {
+    let (options, is_server) = (session.options, session.facts.is_server());
+    let mut out = Vec::new();
+    for step in STEPS.iter().filter(|step| options.runs(step.spec(), is_server)) {
+        let (spec, before) = (step.spec(), session.changes.len());
+        session.spec = spec;
+        session.in_rule = false;
+        let note = step.stage(session).within(format!("step {}", spec.id))?;
+        let changes = session.changes.len() - before;
+        out.push(StepOutcome { id: spec.id, changes, note, evidence: spec.evidence });
+    }
+    Ok(out)
 }
 
 /// What must hold whatever the steps do.
@@ -385,8 +409,13 @@ impl Planned {
             None => None,
             Some(sid) => Some(SidMap::new([(parsed(&sid.old)?, parsed(&sid.new)?)])?),
         };
-        let planned =
-            strays::Planned { changes: &self.plan.changes, hives: &self.hives, sids: sids.as_ref(), scrub: self.scrub };
+        let planned = strays::Planned {
+            changes: &self.plan.changes,
+            hives: &self.written.hives,
+            stores: &self.written.stores,
+            sids: sids.as_ref(),
+            scrub: self.scrub,
+        };
         strays::refuse(&self.image, &self.partition, &planned).within(self.image.path().display())
     }
 

@@ -14,6 +14,7 @@
 //! The library prints nothing, asks nothing, ends no process and keeps no global state.
 #![forbid(unsafe_code)]
 
+mod boot_store;
 mod browse;
 mod certificate;
 mod change;
@@ -39,6 +40,7 @@ mod ntfs_tree;
 mod options;
 mod policy_file;
 mod recover;
+mod recovery_environment;
 mod reference;
 mod reg_text;
 mod rules;
@@ -57,6 +59,7 @@ mod unattend;
 mod verify;
 mod volume_state;
 
+pub use boot_store::{BootLoaderInfo, BootStoreInfo};
 pub use browse::{FsEntry, HiveAccess, KeyListing, ShownValue, fs_acl, fs_list, fs_read};
 pub use change::{Change, StepOutcome, Target};
 pub use coverage::{Answer, CoverageRow, CoverageTable, coverage};

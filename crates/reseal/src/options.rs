@@ -153,6 +153,8 @@ pub struct Options {
     pub drop_devices: bool,
     /// Have each copy rearm its licensing at the first start.
     pub rearm: bool,
+    /// Give the boot store devices that name no partition. Experimental.
+    pub generalize_boot: bool,
     /// Which installation, from 1; needed where there are several.
     pub installation: Option<usize>,
 }
@@ -236,6 +238,7 @@ impl Options {
             "domain-member" | "machine-account" => self.leave_domain,
             "entra-joined" | "mdm-enrolled" => self.leave_entra,
             "store-apps" => self.remove_user_appx,
+            "recovery-partition" => self.steps.names("recovery-environment"),
             // Without a new SID nobody loses anything.
             "user-secrets" => self.sid == Some(SidChoice::Keep) || !self.runs_by_id("machine-sid"),
             _ => false,
@@ -253,6 +256,7 @@ impl Options {
             crate::steps::MACHINE_SECRETS => self.drop_machine_secrets,
             crate::steps::DEVICES => self.drop_devices,
             crate::steps::ACTIVATION => self.rearm,
+            crate::steps::BOOT_STORE => self.generalize_boot,
             _ => false,
         }
     }

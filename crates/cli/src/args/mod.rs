@@ -6,7 +6,7 @@ mod write_to;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
+pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrGeneralize, KeepOrRearm, Mode};
 pub(crate) use write_to::WriteTo;
 
 const AFTER: &str = "Examples:
