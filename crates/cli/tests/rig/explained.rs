@@ -192,7 +192,7 @@ fn entries_of(volume: &Value) -> Vec<Value> {
 pub(crate) fn assert_plan_is_diff(gold: &str, sealed: &str, report: &Value) -> Counts {
     let document = reseal(["diff", gold, sealed, "--json", "--full", "--secrets", "--raw"]).exits(4).json();
     let volumes = document["volumes"].as_array().unwrap();
-    let mut entries: Vec<Value> = volumes.iter().flat_map(|v| entries_of(v)).collect();
+    let mut entries: Vec<Value> = volumes.iter().flat_map(entries_of).collect();
     let system: BTreeSet<String> =
         entries.iter().filter(|e| e["kind"] == "system-stream").map(|e| word(e, "path").to_owned()).collect();
     // The volume's own bookkeeping follows from what is written.
