@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+pub mod boot_store;
 mod builder;
 pub mod drivers;
+pub mod esp;
 pub mod fuzz;
 pub mod oracle;
 pub mod real;

@@ -4,7 +4,7 @@
 use reseal_testdata::fuzz;
 use std::path::{Path, PathBuf};
 
-const TARGETS: [&str; 9] = ["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "lznt1", "xpress", "lzx"];
+const TARGETS: [&str; 10] = ["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "fat", "lznt1", "xpress", "lzx"];
 
 fn corpus(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -53,6 +53,7 @@ fn volumes_and_disks() {
     replay("ntfs", 100);
     replay("vhdx", 100);
     replay("journal", 100);
+    replay("fat", 100);
 }
 
 #[test]

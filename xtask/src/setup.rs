@@ -12,6 +12,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("hivexml", "libhivex-bin"),
+    ("mkfs.fat", "dosfstools"),
+    ("fsck.fat", "dosfstools"),
+    ("mcopy", "mtools"),
     ("hivexregedit", "libwin-hivex-perl"),
     ("vshadowinfo", "libvshadow-utils"),
     ("sqlite3", "sqlite3"),
@@ -27,16 +30,8 @@ const PROGRAMS: &[(&str, &str)] = &[
 const HEADERS: &[(&str, &str)] = &[("ntfs-3g/volume.h", "ntfs-3g-dev"), ("stdio.h", "libc6-dev")];
 
 /// Packages without a program of their own: needed for the account oracle and the benchmark volumes, only with shared tools.
-const FOR_TOOLS: &[&str] = &[
-    "python3-impacket",
-    "python3-hivex",
-    "python3-pycryptodome",
-    "wimtools",
-    "gdisk",
-    "dosfstools",
-    "qemu-system-x86",
-    "cpio",
-];
+const FOR_TOOLS: &[&str] =
+    &["python3-impacket", "python3-hivex", "python3-pycryptodome", "wimtools", "gdisk", "qemu-system-x86", "cpio"];
 
 pub(crate) fn setup() -> Result<()> {
     packages()?;

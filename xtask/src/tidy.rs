@@ -14,10 +14,20 @@ const EDGES: &[(&str, &[&str])] = &[
     ("reseal-disk", &["reseal-dtyp"]),
     ("reseal-hive", &["reseal-dtyp", "reseal-sid"]),
     ("reseal-ntfs", &["reseal-dtyp", "reseal-sid", "reseal-disk", "reseal-codec"]),
+    ("reseal-fat", &["reseal-dtyp", "reseal-disk"]),
     ("reseal-wim", &["reseal-dtyp", "reseal-sid", "reseal-disk", "reseal-codec"]),
     (
         "reseal",
-        &["reseal-dtyp", "reseal-codec", "reseal-sid", "reseal-disk", "reseal-hive", "reseal-ntfs", "reseal-wim"],
+        &[
+            "reseal-dtyp",
+            "reseal-codec",
+            "reseal-sid",
+            "reseal-disk",
+            "reseal-fat",
+            "reseal-hive",
+            "reseal-ntfs",
+            "reseal-wim",
+        ],
     ),
     ("reseal-cli", &["reseal"]),
 ];

@@ -1,6 +1,6 @@
 //! `reseal generalize`.
 
-use crate::args::{Generalize, KeepOrDrop, KeepOrRearm, Mode};
+use crate::args::{Generalize, KeepOrDrop, KeepOrGeneralize, KeepOrRearm, Mode};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::{Context, Result};
@@ -100,6 +100,7 @@ fn options(args: &Generalize) -> Result<Options> {
         drop_machine_secrets: args.machine_secrets == KeepOrDrop::Drop,
         drop_devices: args.devices == KeepOrDrop::Drop,
         rearm: args.activation == KeepOrRearm::Rearm,
+        generalize_boot: args.boot == KeepOrGeneralize::Generalize,
         installation: args.edit.installation,
     })
 }

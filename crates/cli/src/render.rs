@@ -1,7 +1,7 @@
 //! Text for people.
 
 use crate::Exit;
-use reseal::{Change, CheckStage, Checklist, Inspection, Kind, Plan, Refusal, Report, ShownFinding};
+use reseal::{BootStoreInfo, Change, CheckStage, Checklist, Inspection, Kind, Plan, Refusal, Report, ShownFinding};
 use std::io::Write;
 
 /// Prints to stdout; a closed pipe ends the output and not the program.
@@ -83,6 +83,22 @@ fn or_dash(text: Option<&str>) -> &str {
     text.unwrap_or("-")
 }
 
+/// Where a boot store lies, and what it starts.
+fn boot_store(store: &BootStoreInfo) -> String {
+    let mut s = format!("  boot store on {}: {} ({})\n", store.partition, store.path, store.state);
+    if let Some(error) = &store.error {
+        s += &format!("    cannot be read: {error}\n");
+    }
+    if let Some(loader) = &store.default_loader {
+        let (name, path) = (or_dash(loader.description.as_deref()), or_dash(loader.path.as_deref()));
+        s += &format!("    starts {name} {}, {path} on {}\n", loader.id, or_dash(loader.device.as_deref()));
+    }
+    if !store.missing.is_empty() && store.error.is_none() {
+        s += &format!("    missing: {}\n", store.missing.join(", "));
+    }
+    s
+}
+
 pub(crate) fn inspection(i: &Inspection) -> String {
     let mut s =
         format!("{}: {}, {} bytes, disk of {} bytes, {}\n", i.image, i.format, i.file_bytes, i.disk_bytes, i.scheme);
@@ -99,6 +115,7 @@ pub(crate) fn inspection(i: &Inspection) -> String {
             p.number, p.bytes, p.offset, p.ty, p.name
         );
     }
+    s += &i.boot_stores.iter().map(boot_store).collect::<String>();
     for (n, w) in i.installations.iter().enumerate() {
         let f = &w.facts;
         s += &format!("installation {} on {}:\n", n + 1, w.partition);

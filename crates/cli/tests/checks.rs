@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What the made-up machine says of itself, though nothing is wrong with it.
-const STANDING_NOTES: [&str; 2] = ["activation", "boot-store"];
+const STANDING_NOTES: [&str; 1] = ["activation"];
 
 const VOLUME: std::ops::Range<usize> = 1 << 20..49 << 20;
 

@@ -1,5 +1,6 @@
 //! The main job: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
 
+use crate::boot_store::{BootStores, StoreAt};
 use crate::error::{Error, Kind, Result, Within};
 use crate::guards::{self, Refusal, Subject};
 use crate::hives::HiveSet;
@@ -103,20 +104,23 @@ pub struct Planned {
     scrub: bool,
 }
 
-/// The hives that are written.
+/// What is written besides what the changes name.
 #[derive(Debug)]
 struct Written {
-    /// Their paths.
-    paths: Vec<String>,
+    /// Paths of the hives on the volume.
+    hives: Vec<String>,
     /// What they are, where the guard looks into them.
     staged: Vec<stray_hives::StagedHive>,
+    /// Boot stores on FAT partitions.
+    stores: Vec<StoreAt>,
 }
 
 impl Written {
-    fn of(hives: &HiveSet, options: &Options) -> Written {
+    fn of(hives: &HiveSet, stores: Vec<StoreAt>, options: &Options) -> Written {
         Written {
-            paths: hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect(),
+            hives: hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect(),
             staged: if options.scrub { stray_hives::staged(hives) } else { Vec::new() },
+            stores,
         }
     }
 }
@@ -175,10 +179,12 @@ fn stage(
     let (hives, survey) = rayon::join(|| HiveSet::load(&tree, &roots), || tree.survey());
     let (mut hives, mut survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
-    let disk = image.disk_facts(&partition)?;
-    let (volume, answer, leaving) = (&state, options.unattend.as_deref(), &leaving::users(options, &facts)?);
+    let disk = &image.disk_facts(&partition)?;
+    let mut stores = BootStores::find(image, Some(&partition))?;
+    let (boot, volume, answer) = (&stores, &state, options.unattend.as_deref());
+    let leaving = &leaving::users(options, &facts)?;
     let subject =
-        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk: &disk, answer, leaving };
+        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk, boot, answer, leaving };
     let (checked, refusals) = guards::preflight(&subject, options)?;
     observer.phase("checking");
     let mut findings = std::mem::take(&mut hives.findings);
@@ -190,29 +196,26 @@ fn stage(
 
     observer.phase("staging");
     let mut staged = Staged::default();
-    for step in STEPS.iter().filter(|step| options.runs(step.spec(), facts.is_server())) {
-        let spec = step.spec();
-        let before = staged.changes.len();
-        let mut session = Session {
-            spec,
-            facts: &facts,
-            options,
-            inputs,
-            hives: &mut hives,
-            tree: &mut tree,
-            survey: &survey,
-            changes: &mut staged.changes,
-            findings: &mut findings,
-            recipe: &mut staged.recipe,
-            in_rule: false,
-            sid: &mut staged.sid,
-        };
-        let note = step.stage(&mut session).within(format!("step {}", spec.id))?;
-        let changes = staged.changes.len() - before;
-        staged.steps.push(StepOutcome { id: spec.id, changes, note, evidence: spec.evidence });
-    }
+    let mut session = Session {
+        spec: STEPS[0].spec(),
+        facts: &facts,
+        options,
+        inputs,
+        hives: &mut hives,
+        boot: &mut stores,
+        disk,
+        tree: &mut tree,
+        survey: &survey,
+        changes: &mut staged.changes,
+        findings: &mut findings,
+        recipe: &mut staged.recipe,
+        in_rule: false,
+        sid: &mut staged.sid,
+    };
+    staged.steps = run_steps(&mut session)?;
     findings.extend(hives.self_check(&tree)?);
-    let hives_written = hives.store(&mut tree, inputs.now())?;
+    let stores = stores.write(image)?;
+    let hives_written = hives.store(&mut tree, inputs.now())? + stores.len();
     scrub::volume(options, observer, &mut tree, (&mut staged.changes, &mut staged.steps), &mut findings)?;
 
     observer.phase("self-check");
@@ -240,7 +243,22 @@ fn stage(
         changed_bytes: image.disk.changed_bytes()?,
         unwiped: unwiped::of(options, &tree.volume, &free)?,
     };
-    Ok((plan, Written::of(&hives, options)))
+    Ok((plan, Written::of(&hives, stores, options)))
+}
+
+/// Every step that runs, in order.
+fn run_steps(session: &mut Session<'_>) -> Result<Vec<StepOutcome>> {
+    let (options, is_server) = (session.options, session.facts.is_server());
+    let mut out = Vec::new();
+    for step in STEPS.iter().filter(|step| options.runs(step.spec(), is_server)) {
+        let (spec, before) = (step.spec(), session.changes.len());
+        session.spec = spec;
+        session.in_rule = false;
+        let note = step.stage(session).within(format!("step {}", spec.id))?;
+        let changes = session.changes.len() - before;
+        out.push(StepOutcome { id: spec.id, changes, note, evidence: spec.evidence });
+    }
+    Ok(out)
 }
 
 /// What must hold whatever the steps do.
@@ -407,8 +425,9 @@ impl Planned {
         };
         let planned = strays::Planned {
             changes: &self.plan.changes,
-            hives: &self.written.paths,
+            hives: &self.written.hives,
             staged: &self.written.staged,
+            stores: &self.written.stores,
             sids: sids.as_ref(),
             scrub: self.scrub,
         };

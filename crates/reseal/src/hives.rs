@@ -350,6 +350,10 @@ impl<'t> Place<'t> {
 /// All files of an installation that may be hives; with `is_main`, the hives of its own configuration are told apart.
 fn find_candidates(tree: &dyn Tree, root: NodeId, prefix: &str, is_main: bool, out: &mut Vec<Candidate>) -> Result<()> {
     let root = Place { tree, node: root, path: prefix.to_owned() };
+    // Where one partition is both the firmware's and Windows' own, the boot store lies on it.
+    if let Some(boot) = root.below("Boot")? {
+        boot.candidates(|name| name == "bcd", out)?;
+    }
     if let Some(windows) = root.below("Windows")? {
         if let Some(config) = windows.below(r"System32\config")? {
             machine_hives(&config, is_main, out)?;

@@ -1,6 +1,7 @@
 //! `inspect`: what an image holds, and what guards would say.
 
 use crate::Facts;
+use crate::boot_store::{BootStoreInfo, BootStores};
 use crate::error::{Result, Within};
 use crate::generalize::ShownFinding;
 use crate::guards::{self, Checked, Refusal, Subject};
@@ -32,6 +33,8 @@ pub struct Inspection {
     pub scheme: &'static str,
     /// The partitions.
     pub partitions: Vec<PartitionInfo>,
+    /// The boot stores of the whole disk, and partitions that may hold one and cannot be read.
+    pub boot_stores: Vec<BootStoreInfo>,
     /// The installations.
     pub installations: Vec<InstallationInfo>,
 }
@@ -129,6 +132,7 @@ pub fn inspect(image: &Image) -> Result<Inspection> {
             container_log_entries: disk.replayed_log_entries(),
             scheme,
             partitions,
+            boot_stores: BootStores::find(image, None)?.infos(),
             installations,
         })
     };
@@ -183,20 +187,17 @@ fn read(image: &Image, windows: &crate::image::Windows) -> Result<Read> {
     let facts = Facts::read(&hives)?;
     let survey = tree.survey()?;
     let disk = image.disk_facts(&windows.partition)?;
+    let boot = &BootStores::find(image, Some(&windows.partition))?;
     let (volume, answer, leaving) = (&windows.state, None, &crate::leaving::Leaving::default());
-    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, answer, leaving };
+    let subject =
+        Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, boot, answer, leaving };
     let checked = guards::run(&subject)?;
     Ok(Read { hives, facts, survey, checked })
 }
 
 fn installation(image: &Image, windows: crate::image::Windows) -> Result<InstallationInfo> {
-    use reseal_hive::LoadState;
     let Read { mut hives, facts, survey, checked } = read(image, &windows)?;
-    let state = |file: &crate::hives::HiveFile| match file.hive.state() {
-        LoadState::Clean => "clean".to_owned(),
-        LoadState::Replayed { entries, .. } => format!("replayed ({entries} log entries)"),
-        LoadState::Unrecovered { why } => format!("unrecovered: {why}"),
-    };
+    let state = |file: &crate::hives::HiveFile| crate::boot_store::state(file.hive.state());
     let hive_infos = hives.files.iter().map(|f| HiveInfo { path: f.path.clone(), state: state(f) }).collect();
     let broken = crate::invariants::broken(&hives, &windows.tree)?;
     let findings = std::mem::take(&mut hives.findings).into_iter().chain(broken).chain(survey.findings);

@@ -14,6 +14,7 @@
 //! The library prints nothing, asks nothing, ends no process and keeps no global state.
 #![forbid(unsafe_code)]
 
+mod boot_store;
 mod browse;
 mod certificate;
 mod change;
@@ -39,6 +40,7 @@ mod ntfs_tree;
 mod options;
 mod policy_file;
 mod recover;
+mod recovery_environment;
 mod reference;
 mod reg_text;
 mod rules;
@@ -62,6 +64,7 @@ mod verify;
 mod volume_state;
 mod wim;
 
+pub use boot_store::{BootLoaderInfo, BootStoreInfo};
 pub use browse::{Files, FsEntry, HiveAccess, KeyListing, ShownValue};
 pub use change::{Change, StepOutcome, Target};
 pub use coverage::{Answer, CoverageRow, CoverageTable, coverage};

@@ -155,6 +155,8 @@ pub struct Options {
     pub drop_devices: bool,
     /// Have each copy rearm its licensing at the first start.
     pub rearm: bool,
+    /// Give the boot store devices that name no partition. Experimental.
+    pub generalize_boot: bool,
     /// Which installation, from 1; needed where there are several.
     pub installation: Option<usize>,
 }
@@ -240,6 +242,7 @@ impl Options {
             "snapshots" => self.drop_snapshots,
             "store-apps" => self.remove_user_appx,
             "activation" => self.rearm,
+            "recovery-partition" => self.steps.names("recovery-environment"),
             // Without a new SID nobody loses anything.
             "user-secrets" => self.sid == Some(SidChoice::Keep) || !self.runs_by_id("machine-sid"),
             _ => false,
@@ -258,6 +261,7 @@ impl Options {
             crate::steps::DEVICES => self.drop_devices,
             crate::steps::ACTIVATION => self.rearm,
             crate::steps::SHADOW_COPIES => self.drop_snapshots,
+            crate::steps::BOOT_STORE => self.generalize_boot,
             _ => false,
         }
     }

@@ -42,6 +42,8 @@ pub enum Scope {
     SidsInHives,
     /// SIDs in every security descriptor and file name.
     SidsInVolume,
+    /// The boot store, wherever on the disk it lies.
+    BootStore,
     /// SIDs in files that Windows reads as text, and in databases.
     SidsInFiles,
     /// A file, or a folder and what is below it, from the Windows volume's root.
@@ -83,6 +85,7 @@ impl std::fmt::Display for Scope {
             Scope::SidsInHives => f.write_str("machine SIDs in every hive"),
             Scope::SidsInVolume => f.write_str("machine SIDs in every security descriptor and file name"),
             Scope::SidsInFiles => f.write_str("machine SIDs in tasks, policy files and Store databases"),
+            Scope::BootStore => f.write_str("devices in the boot store"),
             Scope::File(path) => write!(f, "\\{path}"),
             Scope::ShadowHeader => f.write_str("shadow copy header of the volume"),
             Scope::Unused => f.write_str("bytes that belong to nothing"),

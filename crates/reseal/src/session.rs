@@ -3,8 +3,10 @@
 //! Registry edits go to the hives in memory, file edits to the tree's overlay. A change whose before equals its after is
 //! no change and is not recorded, so the second plan of a sealed image is empty.
 
+use crate::boot_store::BootStores;
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::{HiveSet, Which};
+use crate::image::DiskFacts;
 use crate::inputs::{Inputs, digest};
 use crate::options::Options;
 use crate::scope::{MachineHive, Scope};
@@ -22,6 +24,8 @@ pub(crate) struct Session<'a> {
     pub(crate) options: &'a Options,
     pub(crate) inputs: &'a Inputs,
     pub(crate) hives: &'a mut HiveSet,
+    pub(crate) boot: &'a mut BootStores,
+    pub(crate) disk: &'a DiskFacts,
     pub(crate) tree: &'a mut dyn TreeEdit,
     pub(crate) survey: &'a Survey,
     pub(crate) changes: &'a mut Vec<Change>,

@@ -6,6 +6,7 @@
 //! `$MFTMirr`, `$Bitmap` and `$Secure` may change with every plan: what stands in them is compared with the records, the
 //! runs and the hashes by the volume's check, which comes before.
 
+use crate::boot_store::{StoreAt, original_ranges};
 use crate::change::{Change, Target};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
@@ -40,6 +41,8 @@ pub(crate) struct Planned<'a> {
     pub(crate) hives: &'a [String],
     /// What these hives are to be; looked at when what belongs to nothing is wiped.
     pub(crate) staged: &'a [StagedHive],
+    /// Boot stores on FAT partitions that are overwritten where they lie.
+    pub(crate) stores: &'a [StoreAt],
     /// The SIDs that are replaced.
     pub(crate) sids: Option<&'a SidMap>,
     /// Whether what belongs to nothing is wiped, too.
@@ -58,12 +61,17 @@ pub(crate) fn refuse(image: &Image, partition: &Partition, planned: &Planned<'_>
     let allowed = Allowed::of(&was, &is, planned)?;
     let (owners_was, owners_is) = rayon::join(|| was.owners(), || is.owners());
     let look = Look { was: owners_was?, is: owners_is?, bytes: image.bytes(partition), allowed, len: partition.len };
+    let in_stores = original_ranges(&original, planned.stores)?;
     let mut wiped = planned.scrub.then(|| Wiped::new(&was, &is));
     for range in ranges {
         let mut at = range.start;
         while at < range.end {
             let inside = at.checked_sub(partition.offset).filter(|at| *at < partition.len);
             let Some(here) = inside else {
+                if in_stores.iter().any(|store| store.start <= at && at + SECTOR <= store.end) {
+                    at += SECTOR;
+                    continue;
+                }
                 return Err(stray(format!("byte {at:#x} of the disk, outside the volume")));
             };
             let rest = range.end - at;

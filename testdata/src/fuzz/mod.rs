@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, reason = "a fuzz target ends with a panic")]
 
+mod fat;
 mod journal;
 
 use crate::builder::{Container, ImageBuilder};
@@ -176,6 +177,11 @@ pub fn journal(data: &[u8]) {
     journal::journal(data);
 }
 
+/// Damage to small FAT volumes: see the module.
+pub fn fat(data: &[u8]) {
+    fat::fat(data);
+}
+
 /// Bytes as LZNT1.
 pub fn lznt1(data: &[u8]) {
     let mut out = vec![0; 1 << 16];
@@ -217,6 +223,7 @@ pub fn run(target: &str, data: &[u8]) -> Result<()> {
         "ntfs" => ntfs(data),
         "vhdx" => vhdx(data),
         "journal" => journal(data),
+        "fat" => fat(data),
         "lznt1" => lznt1(data),
         "xpress" => xpress(data),
         "lzx" => lzx(data),
@@ -249,6 +256,7 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
         ],
         "ntfs" | "vhdx" => vec![vec![], vec![0, 0, 4, 1], vec![0x30, 0, 0x10, 9, 0x41, 0x20, 3, 0xff]],
         "journal" => journal::seeds(),
+        "fat" => fat::seeds(),
         "lznt1" => vec![b"\x05\xb0\x00abc".to_vec(), vec![0x02, 0xb0, 0x02, b'a', 0xfc, 0x0f]],
         "lzms" => vec![[&[99, 0], LZMS].concat(), [vec![0, 1], vec![0x55; 300]].concat()],
         "xpress" | "lzx" => vec![vec![0xff, 0x0f, 0, 0, 0, 0], [vec![0, 1], vec![0x55; 300]].concat()],

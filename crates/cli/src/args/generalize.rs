@@ -17,6 +17,8 @@ use std::path::PathBuf;
   reseal generalize gold.vhdx -o s.vhdx --keep-user admin --remove-user-appx
   reseal generalize gold.vhdx -o s.vhdx --remove-user builder --remove-user tester
   reseal generalize gold.vhdx -o s.vhdx --drop-snapshots --scrub
+  reseal generalize gold.vhdx -o s.vhdx --boot generalize
+  reseal generalize gold.vhdx -o s.vhdx --steps +recovery-environment
   reseal generalize gold.vhdx --dry-run --json
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
@@ -95,6 +97,10 @@ pub(crate) struct Generalize {
     /// Licensing: keep, or have each copy rearm it at the first start.
     #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
     pub(crate) activation: KeepOrRearm,
+    /// Boot store: keep, or generalize, so that its loaders find Windows without naming a partition. Experimental: for a disk
+    /// whose partitions are made anew on each copy, as in: reseal generalize gold.vhdx -o s.vhdx --boot generalize
+    #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
+    pub(crate) boot: KeepOrGeneralize,
     /// Refuse on any finding.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -110,6 +116,15 @@ pub(crate) enum KeepOrDrop {
     Keep,
     /// It goes.
     Drop,
+}
+
+/// What becomes of the boot store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepOrGeneralize {
+    /// It stays as it is.
+    Keep,
+    /// Its loaders name no partition any more.
+    Generalize,
 }
 
 /// What becomes of licensing.

@@ -180,12 +180,21 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
     }
 }
 
+/// What differs on a volume; on one that is not NTFS, with the volume before the path, as plans name it.
+fn entries_of(volume: &Value) -> Vec<Value> {
+    let mut out = volume["entries"].as_array().unwrap().clone();
+    for entry in out.iter_mut().filter(|_| volume["descriptors"].is_null()) {
+        entry["path"] = format!("{}: {}", word(volume, "volume"), word(entry, "path")).into();
+    }
+    out
+}
+
 /// Every difference is explained by the plan, and every planned change is a difference.
 #[track_caller]
 pub(crate) fn assert_plan_is_diff(gold: &str, sealed: &str, report: &Value) -> Counts {
     let document = reseal(["diff", gold, sealed, "--json", "--full", "--secrets", "--raw"]).exits(4).json();
     let volumes = document["volumes"].as_array().unwrap();
-    let mut entries: Vec<Value> = volumes.iter().flat_map(|v| v["entries"].as_array().unwrap().clone()).collect();
+    let mut entries: Vec<Value> = volumes.iter().flat_map(entries_of).collect();
     let system: BTreeSet<String> =
         entries.iter().filter(|e| e["kind"] == "system-stream").map(|e| word(e, "path").to_owned()).collect();
     // The volume's own bookkeeping follows from what is written.

@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use super::old_sid;
-use reseal::Outcome::{self, Note, Ok, Refuse, Warn};
+use reseal::Outcome::{self, Note, Refuse, Warn};
 use reseal_dtyp::{Descriptor, FileTime, Sid};
 use reseal_hive::{Hive, types};
 
@@ -42,6 +42,14 @@ const NT: &str = r"Microsoft\Windows NT\CurrentVersion";
 const STORE: &str = r"Microsoft\Windows\CurrentVersion\Appx\AppxAllUserStore";
 const MANAGER: &str = r"ControlSet001\Control\Session Manager";
 const FEATURES: &str = r"Microsoft\ServerManager\ServicingStorage\ServerComponentCache";
+/// A recovery environment on a partition at byte 4096, where none begins.
+pub(crate) const REAGENT: &str = r#"<?xml version='1.0' encoding='utf-8'?>
+<WindowsRE version="2.0">
+  <WinreBCD id="{33333333-aaaa-11ee-8000-0123456789ab}"/>
+  <WinreLocation path="\Recovery\WindowsRE" id="0" offset="4096" guid="{44444444-aaaa-11ee-8000-0123456789ab}"/>
+  <InstallState state="1"/>
+</WindowsRE>
+"#;
 pub(crate) const SECRET: &str = "Tr0ub4dor.3";
 
 fn feature(m: &mut Machine, name: &str) {
@@ -281,5 +289,23 @@ pub(crate) static FIXTURES: &[Fixture] = &[
     }),
     Fixture { id: "several-windows", outcome: Warn, place: "partition 2", plant: Plant::Twice },
     beside("boot-store", Note, 82, b"FAT32   "),
-    on("boot-store", Ok, "", |m| m.file(r"Boot\BCD", b"regf")),
+    on("bcd-incomplete", Warn, r"\Boot\BCD", |m| {
+        m.boot_store(|hive| {
+            let key = hive.key("Description").unwrap().unwrap();
+            hive.delete_value(key, "System").unwrap();
+        });
+    }),
+    on("bcd-incomplete", Warn, r"\Boot\BCD", |m| {
+        m.boot_store(|hive| {
+            let key = hive.key(r"Objects\{1afa9c49-16ab-4a5c-901b-212802da9460}").unwrap().unwrap();
+            hive.delete_key(key).unwrap();
+        });
+    }),
+    on("recovery-partition", Warn, "ReAgent.xml", |m| {
+        m.file(r"Windows\System32\Recovery\ReAgent.xml", REAGENT.as_bytes());
+    }),
+    on("boot-store", Note, "partition 1", |m| {
+        let file = m.volume.resolve(r"Boot\BCD").unwrap().unwrap();
+        m.volume.remove(file, FileTime(1)).unwrap();
+    }),
 ];

@@ -34,7 +34,17 @@ pub(crate) struct Machine {
 /// A sound machine as a raw disk with one partition.
 pub(crate) fn sound(bench: &Bench) -> String {
     let builder = ImageBuilder { container: Container::Raw, volume_len: 48 << 20, ..ImageBuilder::default() };
-    bench.build("sound.raw", builder, &WindowsImage::default())
+    let device = vec![[vec![0; 16], vec![5], vec![0; 7], vec![72], vec![0; 63]].concat(); 2];
+    let store = reseal_testdata::boot_store::store(&device[0], &device[1], None).expect("it can be made");
+    let fill = |volume: &mut Volume| {
+        WindowsImage::default().fill(volume)?;
+        let root = volume.root();
+        let folder = volume.create_dir(root, "Boot", Security::SameAs(root), TIME)?;
+        volume.create_file(folder, "BCD", &store, Security::SameAs(folder), TIME)?;
+        Ok(())
+    };
+    builder.build(&bench.path("sound.raw"), fill).expect("the image can be built");
+    bench.arg("sound.raw")
 }
 
 /// A copy of the sound machine with `plant` done to its volume.
@@ -95,6 +105,15 @@ impl Machine {
             let key = hive.create_path(key).expect("the key can be made");
             hive.set_value(key, name, ty, &data).expect("the value can be set");
         });
+    }
+
+    /// Edits the boot store.
+    pub(crate) fn boot_store(&mut self, edit: impl FnOnce(&mut Hive)) {
+        let file = self.volume.resolve(r"Boot\BCD").expect("it can be walked").expect("the store is there");
+        let bytes = super::content::read(&self.volume, file).expect("it is a file");
+        let mut hive = Hive::open(&bytes, &[], Recover::Replay).expect("it is sound");
+        edit(&mut hive);
+        self.volume.replace(file, &[], &hive.to_bytes(), TIME).expect("it can be replaced");
     }
 
     pub(crate) fn sz(&mut self, hive: &str, key: &str, name: &str, text: &str) {

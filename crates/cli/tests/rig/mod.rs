@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod accounts;
+pub(crate) mod boot;
 pub(crate) mod canaries;
 pub(crate) mod census;
 pub(crate) mod content;

@@ -194,7 +194,7 @@ pub(super) fn digest(mut source: Source<'_>) -> Result<String> {
 }
 
 /// Compares what lies on two partitions that are not NTFS.
-pub(super) fn compare_bytes(sides: [&dyn reseal_disk::WriteAt; 2]) -> Result<Option<[String; 2]>, SideError> {
+pub(super) fn compare_bytes(sides: [&dyn reseal_disk::ReadAt; 2]) -> Result<Option<[String; 2]>, SideError> {
     let sizes = sides.map(|side| side.len());
     let mut digests = [Sha256::new(), Sha256::new()];
     let mut buffers = [vec![0; PIECE as usize], vec![0; PIECE as usize]];

@@ -101,7 +101,7 @@ impl Volumes<'_> {
 }
 
 /// Whether the hive says all that its logs held. Logs that were replayed leave nothing open.
-fn state(hive: &Hive) -> String {
+pub(super) fn state(hive: &Hive) -> String {
     match hive.state() {
         LoadState::Unrecovered { why } => format!("dirty, taken as it stands: {why}"),
         LoadState::Clean | LoadState::Replayed { .. } => "whole".to_owned(),

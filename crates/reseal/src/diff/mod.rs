@@ -15,6 +15,7 @@
 mod census;
 mod content;
 mod descriptors;
+mod fat;
 mod file;
 mod filter;
 mod hives;

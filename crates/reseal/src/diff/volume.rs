@@ -42,6 +42,10 @@ pub(super) fn compare(
     if probes == [Probe::Ntfs; 2] {
         let volumes = [images[0].volume(a).within(within(0))?, images[1].volume(b).within(within(1))?];
         volumes_entries([&volumes[0], &volumes[1]], options, filter, observer, &mut out)?;
+    } else if probes == [Probe::Fat; 2] {
+        observer.phase("comparing");
+        let compared = super::fat::compare([images[0].bytes(a), images[1].bytes(b)], options, filter, &mut out);
+        compared.map_err(|(i, e)| crate::Error::from(e).subject(within(i)))?;
     } else if filter.is_empty() {
         observer.phase("comparing");
         let bytes = [images[0].bytes(a), images[1].bytes(b)];

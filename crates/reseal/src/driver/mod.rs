@@ -23,6 +23,7 @@ pub use enable::driver_enable;
 pub use list::{DriverList, DriverPackage, DriverService, driver_list};
 pub use remove::driver_remove;
 
+use crate::boot_store::BootStores;
 use crate::error::{Error, Kind, Result, Within};
 use crate::generalize::{self, InPlace, Observer, ShownFinding};
 use crate::guards::{self, Refusal, Subject};
@@ -229,7 +230,10 @@ fn open(image: &Image, windows: &Windows, options: &Options) -> Result<(HiveSet,
     let facts = Facts::read(&hives)?;
     let disk = image.disk_facts(&windows.partition)?;
     let (volume, answer, leaving) = (&windows.state, None, &crate::leaving::Leaving::default());
-    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, answer, leaving };
+    // Of the disk, drivers touch the volume of Windows only.
+    let boot = &BootStores::default();
+    let subject =
+        Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, boot, answer, leaving };
     let checked = guards::run(&subject)?;
     let ours = checked.iter().filter(|c| c.check.guard.is_some_and(|guard| GUARDS.contains(&guard)));
     let refusals: Vec<Refusal> = ours.flat_map(|c| c.refusals(options)).collect();
@@ -265,6 +269,8 @@ fn stage_in(
         options: &options,
         inputs,
         hives: &mut hives,
+        boot: &mut BootStores::default(),
+        disk: &image.disk_facts(&partition)?,
         tree: &mut tree,
         survey: &survey,
         changes: &mut changes,
@@ -375,6 +381,7 @@ impl DriverPlanned {
             changes: &self.report.changes,
             hives: &self.hives,
             staged: &[],
+            stores: &[],
             sids: None,
             scrub: false,
         };

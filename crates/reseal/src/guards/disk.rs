@@ -1,4 +1,4 @@
-//! The disk as a whole: drive letters, other volumes, other installations, the boot store.
+//! The disk as a whole: drive letters, other volumes, other installations.
 
 use super::look::{Looked, Notices, Subject};
 use super::{Check, Look, Weight};
@@ -54,17 +54,6 @@ pub(super) static CHECKS: &[Check] = &[
         evidence: Evidence::Confirmed,
         remedy: "seal each: `reseal generalize IMAGE --installation N`",
         look: Look::With(several),
-    },
-    Check {
-        id: "boot-store",
-        title: "the boot store cannot be looked at",
-        group: GROUP,
-        weight: Weight::Note,
-        guard: None,
-        answers: "spbcd.dll; setuperr.log: Sysprep_Specialize_Bcd 0xC0000098",
-        evidence: Evidence::Unverified,
-        remedy: "in Windows run `bcdedit /enum all`: globalsettings, bootloadersettings and resumeloadersettings must be there",
-        look: Look::With(boot_store),
     },
 ];
 
@@ -172,18 +161,6 @@ fn data_volumes(subject: &Subject<'_>, out: &mut Notices) -> Looked {
 fn several(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     for other in subject.disk.others().filter(|p| p.has_windows) {
         out.add(&other.place, "another Windows lies there: one run seals one installation");
-    }
-    Ok(())
-}
-
-/// On a disk with UEFI the store lies on the FAT partition of the firmware, which is not read yet.
-fn boot_store(subject: &Subject<'_>, out: &mut Notices) -> Looked {
-    if subject.node(r"Boot\BCD")?.is_some() {
-        return Ok(());
-    }
-    match subject.disk.others().find(|p| p.probe == Probe::Fat) {
-        Some(fat) => out.add(&fat.place, "the boot store may lie on this FAT partition, which cannot be read yet"),
-        None => out.add(&subject.volume.place, r"there is no \Boot\BCD here and no FAT partition on the disk"),
     }
     Ok(())
 }

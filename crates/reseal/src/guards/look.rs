@@ -2,6 +2,7 @@
 
 use super::{Notice, Weight};
 use crate::Facts;
+use crate::boot_store::BootStores;
 use crate::error::Within;
 use crate::hives::HiveSet;
 use crate::image::DiskFacts;
@@ -19,6 +20,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) volume: &'a VolumeState,
     pub(crate) survey: &'a Survey,
     pub(crate) disk: &'a DiskFacts,
+    pub(crate) boot: &'a BootStores,
     /// The answer file that will be placed.
     pub(crate) answer: Option<&'a [u8]>,
     /// Who will be removed.

@@ -4,6 +4,7 @@
 //! that meets something that it does not understand says `unknown`; where it is a guard, that refuses too.
 
 pub(crate) mod apps;
+mod boot;
 mod disk;
 mod hives;
 mod look;

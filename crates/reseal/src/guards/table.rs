@@ -15,4 +15,5 @@ pub(super) static TABLE: &[&[Check]] = &[
     super::secrets::CHECKS,
     super::remote::CHECKS,
     super::disk::CHECKS,
+    super::boot::CHECKS,
 ];

@@ -3,6 +3,7 @@
 mod accounts;
 mod activation;
 mod answer_file;
+mod boot_store;
 mod cached_logons;
 mod computer_name;
 mod data_rules;
@@ -16,6 +17,7 @@ mod machine_secrets;
 mod machine_sid;
 mod mounted_devices;
 mod recipe;
+mod recovery_environment;
 mod remove_user_appx;
 mod remove_users;
 mod schedule_chkdsk;
@@ -33,6 +35,7 @@ use crate::session::Session;
 use serde::Serialize;
 
 pub(crate) use activation::ID as ACTIVATION;
+pub(crate) use boot_store::ID as BOOT_STORE;
 pub(crate) use devices::ID as DEVICES;
 pub(crate) use leave_domain::ID as LEAVE_DOMAIN;
 pub(crate) use leave_entra::ID as LEAVE_ENTRA;
@@ -147,6 +150,8 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &data_rules::AgentIds,
     &data_rules::OwnRules,
     &mounted_devices::MountedDevices,
+    &boot_store::BootStore,
+    &recovery_environment::RecoveryEnvironment,
     &Table(&tables::network::STATIC_ADDRESSES),
     &Table(&tables::network::DHCP_LEASES),
     &Table(&tables::network::NETWORK_LIST),

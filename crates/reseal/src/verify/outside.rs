@@ -2,6 +2,7 @@
 
 use super::search::Search;
 use super::{Trace, Verification};
+use crate::boot_store::named_ranges;
 use crate::error::Result;
 use crate::image::Image;
 use rayon::prelude::*;
@@ -23,6 +24,7 @@ pub(super) fn of_disk(image: &Image, search: &Search, out: &mut Verification) ->
     }
     let bytes = image.disk.bytes();
     let mut found = Found::new();
+    let files = store_files(image)?;
     for (region, range) in ranges(image, bytes.len())? {
         let hits: Mutex<Vec<(u64, usize, &'static str)>> = Mutex::default();
         let chunks = (range.end - range.start).div_ceil(CHUNK);
@@ -48,7 +50,9 @@ pub(super) fn of_disk(image: &Image, search: &Search, out: &mut Verification) ->
         hits.sort_unstable();
         hits.dedup();
         for (offset, of, form) in hits {
-            found.entry((of, form, region.clone())).or_insert((offset, 0)).1 += 1;
+            let file = files.iter().find(|(_, range)| range.contains(&offset));
+            let region = file.map_or_else(|| region.clone(), |(path, _)| format!("{region}: {path}"));
+            found.entry((of, form, region)).or_insert((offset, 0)).1 += 1;
         }
     }
     out.traces.extend(found.into_iter().map(|((of, form, region), (offset, count))| Trace {
@@ -62,6 +66,17 @@ pub(super) fn of_disk(image: &Image, search: &Search, out: &mut Verification) ->
         on_purpose: None,
     }));
     Ok(())
+}
+
+/// Boot stores on FAT partitions, and where they lie on the disk.
+fn store_files(image: &Image) -> Result<Vec<(String, Range<u64>)>> {
+    let mut out = Vec::new();
+    for partition in image.partitions() {
+        if image.probe(partition)? == Probe::Fat {
+            out.extend(named_ranges(image, partition));
+        }
+    }
+    Ok(out)
 }
 
 /// What no NTFS volume covers, with names.

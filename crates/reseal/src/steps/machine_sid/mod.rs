@@ -161,6 +161,7 @@ fn refuse_if_present(session: &Session<'_>, new: DomainSid) -> Result<()> {
     let in_hive = session.hives.files.par_iter().find_any(|file| !file.hive.residue(&probe).is_empty());
     let place = match in_hive {
         Some(file) => Some(file.path.clone()),
+        None if let Some(store) = session.boot.holding(&probe) => Some(store),
         None => {
             session.tree.descriptors()?.iter().any(|sd| probe.is_in(sd)).then(|| "a security descriptor".to_owned())
         }
@@ -178,7 +179,14 @@ fn hives_and_descriptors(session: &mut Session<'_>, map: &SidMap) -> Result<([us
     session.allow(Scope::SidsInVolume)?;
     let (hives, tree, now) = (&mut *session.hives, &mut *session.tree, session.inputs.now());
     let (edits, counts) = rayon::join(|| rewrite_hives(hives, map, now), || tree.map_descriptors(map));
-    Ok((record_hives(session, edits?), record_descriptors(session, counts?)))
+    let (in_stores, left) = session.boot.rewrite_sids(map, now)?;
+    for name in left {
+        let detail = "the old SID stands in a boot store on another NTFS volume, which is only read";
+        session.find(Level::Inconsistent, "boot-store-left", &name, detail);
+    }
+    let in_stores = in_stores.into_iter().map(|(name, edits, logs_only)| (name, Ok(edits), logs_only));
+    let edits = edits?.into_iter().chain(in_stores).collect();
+    Ok((record_hives(session, edits), record_descriptors(session, counts?)))
 }
 
 /// Path, what was replaced, whether only its logs have to go. In place of the second, why a hive is left.
