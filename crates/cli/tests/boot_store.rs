@@ -89,6 +89,8 @@ fn sids_in_it_are_replaced_where_it_lies() {
     let args = ["generalize", &copy, "--in-place", "--keep-undo", "--steps", "machine-sid"];
     reseal(args.into_iter().chain(rig::FIXED)).exits(0);
     assert_eq!(rig::hash(&copy), rig::hash(&out));
+    reseal(["recover", &copy, "--undo"]).exits(0);
+    assert_eq!(rig::hash(&copy), rig::hash(&gold));
 }
 
 /// A store without room, in which eight SIDs of 29 digits become eight of 30.

@@ -1,10 +1,12 @@
 //! Stray writes that are planted while a scrub runs: it touches much, and still nothing else may change.
 
 use crate::{Image, Inputs, Options, Planned, Silent, plan};
-use reseal_dtyp::FileTime;
+use reseal_disk::{Disk, GptPartition, write_gpt};
+use reseal_dtyp::{FileTime, Guid};
 use reseal_hive::{Hive, types};
 use reseal_ntfs::{ByteOwner, FileReference, Security, Volume};
-use reseal_testdata::{Container, ImageBuilder, WindowsImage};
+use reseal_testdata::esp::FatVolume;
+use reseal_testdata::{Container, ImageBuilder, WindowsImage, boot_store, machine_sid};
 use std::path::Path;
 
 const NOW: FileTime = FileTime(133_500_000_000_000_000);
@@ -150,4 +152,69 @@ fn the_shadow_copy_header_alone_may_go() {
     let mut sector = [1; 512];
     std::fs::File::open(&out).unwrap().read_exact_at(&mut sector, AT).unwrap();
     assert_eq!(sector, [0; 512]);
+}
+
+/// A disk whose second partition is a FAT volume with a boot store that holds the machine SID. Where that partition begins.
+fn with_store(image: &Path) -> u64 {
+    const WINDOWS: std::ops::Range<u64> = 1 << 20..17 << 20;
+    let builder = ImageBuilder { container: Container::Raw, volume_len: 16 << 20, ..ImageBuilder::default() };
+    builder.build(image, |volume| WindowsImage::default().fill(volume)).unwrap();
+    let (ids, sid) = ([1, 2, 7].map(|n| Guid([n; 16])), machine_sid().to_string());
+    let (windows, own) = (boot_store::partition(ids[1], ids[0]), boot_store::partition(ids[2], ids[0]));
+    let store = boot_store::store(&windows, &own, Some(&sid)).unwrap();
+    let files: &[(&str, &[u8])] = &[("EFI/Boot/bootx64.efi", &[0x4d; 30_000]), ("EFI/Microsoft/Boot/BCD", &store)];
+    let system = FatVolume::default().build(files).unwrap();
+    let bytes = std::fs::read(image).unwrap();
+    std::fs::write(image, [&bytes[..WINDOWS.end as usize], &system, &vec![0; 1 << 20]].concat()).unwrap();
+    let part = |ty: &str, id, offset: u64, len: u64| GptPartition {
+        ty: Guid::parse(ty).unwrap(),
+        id,
+        name: String::new(),
+        offset,
+        len,
+    };
+    let parts = [
+        part("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7", ids[1], WINDOWS.start, WINDOWS.end - WINDOWS.start),
+        part("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", ids[2], WINDOWS.end, system.len() as u64),
+    ];
+    let disk = Disk::open(image).unwrap();
+    write_gpt(&*disk.bytes(), 512, ids[0], &parts).unwrap();
+    let done = image.with_extension("gpt");
+    disk.commit_to(&done, [ids[0], ids[0]], &|_, _| {}).unwrap();
+    std::fs::rename(done, image).unwrap();
+    WINDOWS.end
+}
+
+#[test]
+fn a_store_on_fat_hides_no_stray_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let gold = dir.path().join("gold.raw");
+    let system = with_store(&gold);
+    let bytes = std::fs::read(&gold).unwrap();
+    let own = &bytes[system as usize..];
+    let find = |what: &[u8]| own.windows(what.len()).position(|window| window == what).unwrap() as u64;
+    let reserved = u64::from(u16::from_le_bytes([own[14], own[15]])) * 512;
+    let (out, options) = (dir.path().join("out"), Options::default());
+    let planned = || {
+        let image = Image::open(gold.to_str().unwrap()).unwrap();
+        plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+    };
+    let changes = planned().plan().changes.clone();
+    assert!(changes.iter().any(|c| c.target.to_string().contains(r"EFI\Microsoft\Boot\BCD")), "the store is written");
+    let places = [
+        ("the boot sector", 100),
+        ("the FAT", reserved + 8),
+        ("a program beside the store", find(&[0x4d; 30_000]) + 20_000),
+        ("the sector before the store", find(b"regf") - 512),
+        ("a free cluster at the end", own.len() as u64 - (2 << 20)),
+    ];
+    for (what, at) in places {
+        let planned = planned();
+        let disk = planned.image.disk.bytes();
+        disk.write_at(system + at, &[own[at as usize] ^ 0x5a]).unwrap();
+        let Err(error) = planned.commit_to(&out, &Silent) else { panic!("{what} at {at:#x} was not noticed") };
+        assert!(error.to_string().contains("stray write"), "{what}: {error}");
+        assert!(!out.exists(), "{what}");
+    }
+    planned().commit_to(&out, &Silent).unwrap();
 }
