@@ -4,7 +4,8 @@
 use reseal_testdata::fuzz;
 use std::path::{Path, PathBuf};
 
-const TARGETS: [&str; 10] = ["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "fat", "lznt1", "xpress", "lzx"];
+const TARGETS: [&str; 12] =
+    ["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "fat", "lznt1", "xpress", "lzx", "lzms", "wim"];
 
 fn corpus(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -54,11 +55,12 @@ fn volumes_and_disks() {
     replay("vhdx", 100);
     replay("journal", 100);
     replay("fat", 100);
+    replay("wim", 2000);
 }
 
 #[test]
 fn codecs() {
-    for target in ["lznt1", "xpress", "lzx"] {
+    for target in ["lznt1", "xpress", "lzx", "lzms"] {
         replay(target, 2000);
     }
 }

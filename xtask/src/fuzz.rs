@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 
 /// The targets of `fuzz/`.
 const TARGETS: &[&str] =
-    &["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "fat", "lznt1", "xpress", "lzx", "lzms"];
+    &["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "fat", "wim", "lznt1", "xpress", "lzx", "lzms"];
 
 pub(crate) fn fuzz(args: &[String]) -> Result<()> {
     crate::setup::setup()?;

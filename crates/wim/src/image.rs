@@ -43,9 +43,9 @@ pub struct Image {
 }
 
 impl Image {
-    /// Takes a metadata resource apart. `Damaged` for entries that leave it, folders that lie in themselves, or names that no
-    /// folder can have.
-    pub(crate) fn read(metadata: Vec<u8>) -> Result<Image> {
+    /// Takes a metadata resource, unpacked, apart. `Damaged` for entries that leave it, folders that lie in themselves, or
+    /// names that no folder can have.
+    pub fn read(metadata: Vec<u8>) -> Result<Image> {
         let view = View::new("metadata resource", 0, &metadata);
         let (descriptors, root_at) = security_data(&view)?;
         let files = Tree::read(&view, root_at, descriptors.len())?;

@@ -7,6 +7,7 @@
 
 mod fat;
 mod journal;
+mod wim;
 
 use crate::builder::{Container, ImageBuilder};
 use crate::windows::{WindowsImage, machine_sid};
@@ -214,6 +215,11 @@ pub fn lzms(data: &[u8]) {
     }
 }
 
+/// Bytes as a WIM file, or as a metadata resource of one.
+pub fn wim(data: &[u8]) {
+    wim::wim(data);
+}
+
 /// Runs a target by name.
 pub fn run(target: &str, data: &[u8]) -> Result<()> {
     match target {
@@ -228,6 +234,7 @@ pub fn run(target: &str, data: &[u8]) -> Result<()> {
         "xpress" => xpress(data),
         "lzx" => lzx(data),
         "lzms" => lzms(data),
+        "wim" => wim(data),
         _ => bail!("there is no fuzz target {target}"),
     }
     Ok(())
@@ -258,6 +265,7 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
         "journal" => journal::seeds(),
         "fat" => fat::seeds(),
         "lznt1" => vec![b"\x05\xb0\x00abc".to_vec(), vec![0x02, 0xb0, 0x02, b'a', 0xfc, 0x0f]],
+        "wim" => wim::seeds(),
         "lzms" => vec![[&[99, 0], LZMS].concat(), [vec![0, 1], vec![0x55; 300]].concat()],
         "xpress" | "lzx" => vec![vec![0xff, 0x0f, 0, 0, 0, 0], [vec![0, 1], vec![0x55; 300]].concat()],
         _ => bail!("there is no fuzz target {target}"),
