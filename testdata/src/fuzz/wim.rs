@@ -9,7 +9,7 @@ use std::sync::Arc;
 const MAX_READ: u64 = 1 << 20;
 
 /// The first byte says whether the others are a file or a metadata resource.
-pub fn wim(data: &[u8]) {
+pub(super) fn wim(data: &[u8]) {
     match data {
         [0, file @ ..] => container(file),
         [_, metadata @ ..] => image(metadata),

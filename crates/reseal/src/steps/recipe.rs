@@ -36,8 +36,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("appxsysprep.dll!SysprepGeneralizeValidate", "guard", "apps of single users are no obstacle here"),
     ("appxsysprep.dll!SysprepGeneralize", "left", "apps of users stay registered"),
     ("srclient.dll!SysprepGeneralize", "guard", "snapshots"),
-    ("spbcd.dll!Sysprep_Generalize_Bcd", "left", "a copied disk keeps its identifiers and boots"),
-    ("reagent.dll!WinRE_Generalize", "left", "a disk image keeps its recovery environment"),
+    (
+        "spbcd.dll!Sysprep_Generalize_Bcd",
+        "left",
+        "a copied disk keeps its identifiers and boots; --boot generalize asks for it",
+    ),
+    (
+        "reagent.dll!WinRE_Generalize",
+        "left",
+        "a disk image keeps its recovery environment; --steps +recovery-environment asks for it",
+    ),
     ("iissyspr.dll!IIS_Generalize", "left", "keys of IIS stay"),
     ("tssysprep.dll!LSMSysPrepBackup", "left", "nothing to do offline: no session is open"),
     ("spcompat.dll!Sysprep_Generalize_Compat", "left", "the cache of AppCompat stays"),
