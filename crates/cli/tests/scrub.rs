@@ -3,7 +3,7 @@
 
 mod rig;
 
-use reseal_testdata::{Container, ImageBuilder, oracle};
+use reseal_testdata::{Container, ImageBuilder};
 use rig::{Bench, content, explained, hash, old_sid, remains, reseal, seal};
 use serde_json::Value;
 
@@ -41,22 +41,12 @@ fn kinds(list: &[Value]) -> std::collections::BTreeSet<&str> {
     list.iter().map(|trace| trace["kind"].as_str().unwrap()).collect()
 }
 
-fn witnesses(bench: &Bench, image: &str) {
-    reseal(["fs", "check", image, "--strict"]).exits(0);
-    let volume = bench.path("volume.ntfs");
-    content::extract(image, &volume);
-    oracle::agree("ntfsresize", ["-i", "-f", volume.to_str().unwrap()]);
-    oracle::agree("ntfsfix", ["-n", volume.to_str().unwrap()]);
-    oracle::agree("ntfsls", ["-R", "-f", volume.to_str().unwrap()]);
-    std::fs::remove_file(volume).unwrap();
-}
-
 #[test]
 fn remains_are_named_and_wiped() {
     for container in [Container::Raw, Container::Vhdx { fixed: false }] {
         let bench = Bench::new();
         let gold = gold(&bench, container);
-        witnesses(&bench, &gold);
+        content::witnesses(&bench, &gold, &["--strict"]);
         let before = traces(&gold, 4);
         assert_eq!(kinds(&before).into_iter().collect::<Vec<_>>(), ["free", "log", "rest"], "{before:#?}");
         let found: u64 = before.iter().map(|trace| trace["count"].as_u64().unwrap()).sum();
@@ -81,7 +71,7 @@ fn remains_are_named_and_wiped() {
         assert_eq!(traces(&out, 0), [] as [Value; 0]);
         reseal(["verify", &out, "--no-trace-of", &old_sid()]).exits(0);
         explained::assert_plan_is_diff(&gold, &out, &report);
-        witnesses(&bench, &out);
+        content::witnesses(&bench, &out, &["--strict"]);
         reseal(["generalize", &out, "-n", "--scrub"]).exits(5);
 
         // The same bytes whatever the number of threads, and in place, where what is wiped costs the journal little.

@@ -64,16 +64,6 @@ fn is_there(image: &str, path: &str) -> bool {
     reseal(["fs", "ls", image, path]).code == 0
 }
 
-fn witnesses(bench: &Bench, image: &str) {
-    reseal(["fs", "check", image]).exits(0);
-    let volume = bench.path("volume.ntfs");
-    content::extract(image, &volume);
-    oracle::agree("ntfsresize", ["-i", "-f", volume.to_str().unwrap()]);
-    oracle::agree("ntfsfix", ["-n", volume.to_str().unwrap()]);
-    oracle::agree("ntfsls", ["-R", "-f", volume.to_str().unwrap()]);
-    std::fs::remove_file(volume).unwrap();
-}
-
 #[test]
 fn copies_go_as_a_whole() {
     let bench = Bench::new();
@@ -81,7 +71,7 @@ fn copies_go_as_a_whole() {
     if let Some(count) = seen(&gold, BASE) {
         assert_eq!(count, 2, "another reader takes what was planted for shadow copies");
     }
-    witnesses(&bench, &gold);
+    content::witnesses(&bench, &gold, &[]);
     reseal(["generalize", &gold, "-n"]).exits(3).says("--drop-snapshots");
 
     let out = bench.arg("out.raw");
@@ -106,7 +96,7 @@ fn copies_go_as_a_whole() {
     assert_eq!(value(&out, "SOFTWARE", SETTINGS, "RPSessionInterval").unwrap(), "1");
     // What they held is gone, too: clusters that are given up are zeroed.
     reseal(["verify", &out, "--no-trace-of", "what stood in a file a week ago"]).exits(0);
-    witnesses(&bench, &out);
+    content::witnesses(&bench, &out, &[]);
     reseal(["generalize", &out, "-n", "--drop-snapshots"]).exits(5);
     // In place, the same bytes.
     let args = ["generalize", &gold, "--in-place", "--drop-snapshots"];

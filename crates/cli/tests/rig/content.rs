@@ -3,6 +3,7 @@
 use reseal_disk::{Disk, WriteAt};
 use reseal_hive::{Hive, Recover};
 use reseal_ntfs::{FileReference, Namespace, Volume};
+use reseal_testdata::oracle;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -101,4 +102,16 @@ pub(crate) fn hives(volume: &Volume) -> BTreeMap<String, Hive> {
         out.insert(path.clone(), hive.unwrap_or_else(|e| panic!("{path}: {e}")));
     }
     out
+}
+
+/// Our own check and ntfs-3g's tools find the first volume of an image sound; `more` goes to `reseal fs check`.
+pub(crate) fn witnesses(bench: &super::Bench, image: &str, more: &[&str]) {
+    super::reseal(["fs", "check", image].iter().chain(more)).exits(0);
+    let volume = bench.path("volume.ntfs");
+    extract(image, &volume);
+    let path = volume.to_str().expect("a temporary path is text");
+    oracle::agree("ntfsresize", ["-i", "-f", path]);
+    oracle::agree("ntfsfix", ["-n", path]);
+    oracle::agree("ntfsls", ["-R", "-f", path]);
+    std::fs::remove_file(&volume).expect("just written");
 }

@@ -34,7 +34,7 @@ static SPEC: Spec = Spec {
     client: Use::Ask,
     server: Use::Ask,
     writes: &[Scope::BootStore],
-    actions: &[],
+    ..Spec::BASE
 };
 
 /// One element that changes.

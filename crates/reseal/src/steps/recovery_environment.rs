@@ -22,7 +22,7 @@ static SPEC: Spec = Spec {
     client: Use::Ask,
     server: Use::Ask,
     writes: &[Scope::File(CONFIG)],
-    actions: &[],
+    ..Spec::BASE
 };
 
 impl Step for RecoveryEnvironment {

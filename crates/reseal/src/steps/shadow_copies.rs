@@ -38,7 +38,7 @@ static SPEC: Spec = Spec {
     client: Use::Ask,
     server: Use::Ask,
     writes: &[Scope::File(FOLDER), Scope::ShadowHeader, Scope::Key(Software, SETTINGS)],
-    actions: &[],
+    ..Spec::BASE
 };
 
 /// Whether a file of the folder holds shadow copies or their catalog.
