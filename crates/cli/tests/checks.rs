@@ -7,7 +7,7 @@ use reseal::{Checked, Image, Inputs, Kind, Options, Outcome, Silent};
 use reseal_disk::{Disk, GptPartition, write_gpt};
 use reseal_dtyp::{FileTime, Guid};
 use rig::fixtures::{FIXTURES, Fixture, Plant, SECRET};
-use rig::machine::{Mangle, planted, sound};
+use rig::machine::{Mangle, Rig, planted, sound};
 use rig::{Bench, reseal};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -250,4 +250,54 @@ fn crafted_values_are_unknown_and_never_a_panic() {
         assert!(unknown.contains(id), "{id} is not among {unknown:?}");
     }
     assert!(stopped < images, "most can be checked");
+}
+
+/// Makes the file whose named stream is called `$EFS` an encrypted one: the stream becomes the attribute that says who can
+/// read it.
+fn encrypt(disk: &mut [u8]) {
+    let name: Vec<u8> = "$EFS".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let word = |disk: &[u8], at: usize| u32::from_le_bytes(disk[at..at + 4].try_into().unwrap()) as usize;
+    for record in (0..disk.len() - 1024).step_by(1024).filter(|at| disk[*at..].starts_with(b"FILE")).collect::<Vec<_>>()
+    {
+        let mut at = record + usize::from(disk[record + 20]);
+        let standard = at;
+        while at < record + 1000 && word(disk, at) <= 0x80 {
+            if word(disk, at) == 0x80 && disk[at + 9] == 4 && disk[at + usize::from(disk[at + 10])..].starts_with(&name)
+            {
+                disk[at..at + 4].copy_from_slice(&0x100u32.to_le_bytes());
+                // FILE_ATTRIBUTE_ENCRYPTED, in the second byte of the attributes.
+                let content = standard + usize::from(disk[standard + 20]);
+                disk[content + 32 + 1] |= 0x40;
+                break;
+            }
+            at += word(disk, at + 4);
+        }
+    }
+}
+
+#[test]
+fn encrypted_files_are_told_by_user() {
+    let rig = Rig::new();
+    let gold = rig.planted("gold.raw", |m| {
+        let machine = reseal_testdata::machine_sid();
+        let agent: reseal_dtyp::DomainSid = "S-1-5-21-1-2-3".parse().unwrap();
+        let of = |sids: &[reseal_dtyp::Sid]| {
+            let entries = sids.iter().flat_map(|sid| [&[0x20, 0, 0, 0, 3, 0, 0, 0][..], &sid.to_bytes()].concat());
+            [0; 40].into_iter().chain(entries).collect::<Vec<u8>>()
+        };
+        let bob = machine.account(1002);
+        for (path, metadata) in
+            [("one.txt", of(&[bob.clone(), agent.account(500)])), ("two.txt", of(&[bob])), ("three.txt", vec![0; 40])]
+        {
+            m.file(&format!(r"Users\Public\{path}"), b"hello");
+            let file = m.volume.resolve(&format!(r"Users\Public\{path}")).unwrap().unwrap();
+            let name: Vec<u16> = "$EFS".encode_utf16().collect();
+            m.volume.replace(file, &name, &metadata, reseal_dtyp::FileTime(1)).unwrap();
+        }
+    });
+    let mut disk = std::fs::read(&gold).unwrap();
+    encrypt(&mut disk);
+    let gold = rig.bench.write("encrypted.raw", &disk);
+    let run = reseal(["generalize", &gold, "-n"]).exits(3);
+    run.says("3 files are encrypted with EFS").says("S-1-5-21-1-2-3-500 (1), bob (2), somebody who is not told (1)");
 }

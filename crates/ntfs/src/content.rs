@@ -1,6 +1,6 @@
 //! Content of streams, whatever way it is stored: resident, clusters, sparse, LZNT1, WOF.
 
-use crate::attribute::{flag, kind};
+use crate::attribute::{flag, kind, name};
 use crate::file::File;
 use crate::reference::FileReference;
 use crate::stream::{Clusters, Stream};
@@ -116,6 +116,12 @@ impl Volume {
     /// The data of the reparse point, tag and all; `None` when the file is not one.
     pub fn reparse_data(&self, file: FileReference) -> Result<Option<Vec<u8>>> {
         self.reparse_data_of(&self.file(file)?)
+    }
+
+    /// What an encrypted file says of who can read it ([MS-EFSR] 2.2.2.1), at most 256 KiB; `None` for others.
+    pub fn efs_metadata(&self, file: FileReference) -> Result<Option<Vec<u8>>> {
+        let stream = self.file(file)?.stream(kind::LOGGED_UTILITY_STREAM, name::EFS, &self.geometry)?;
+        stream.map(|s| self.read_metadata(&s, 256 << 10, "$EFS")).transpose()
     }
 
     pub(crate) fn reparse_data_of(&self, file: &File) -> Result<Option<Vec<u8>>> {

@@ -8,7 +8,7 @@ use reseal_ntfs::{
 };
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// FILE_ATTRIBUTE_REPARSE_POINT and FILE_ATTRIBUTE_ENCRYPTED.
@@ -37,7 +37,7 @@ fn security(security: NewSecurity<'_>) -> Security<'_> {
 #[derive(Default)]
 struct Census {
     files: AtomicU64,
-    encrypted: AtomicUsize,
+    encrypted: Mutex<Vec<NodeId>>,
     named_after_sids: Mutex<Vec<NodeId>>,
     domains: Mutex<BTreeSet<DomainSid>>,
 }
@@ -49,7 +49,9 @@ impl Visitor for Census {
     fn record(&self, record: &FileRecord<'_>) {
         if let Some(standard) = record.standard_information() {
             self.files.fetch_add(1, Ordering::Relaxed);
-            self.encrypted.fetch_add(usize::from(standard.attributes & ENCRYPTED != 0), Ordering::Relaxed);
+            if standard.attributes & ENCRYPTED != 0 {
+                self.encrypted.lock().unwrap_or_else(PoisonError::into_inner).push(NodeId(record.owner().0));
+            }
         }
         // Most records are told by one search over all their bytes.
         let in_name = |name: NameView<'_>| DOMAIN_TEXT.find(name.name_bytes()).is_some();
@@ -122,6 +124,10 @@ impl Tree for NtfsTree {
         self.volume.descriptor(file(node))
     }
 
+    fn efs_metadata(&self, node: NodeId) -> Result<Option<Vec<u8>>> {
+        self.volume.efs_metadata(file(node))
+    }
+
     fn descriptors(&self) -> Result<Vec<Vec<u8>>> {
         Ok(self.volume.descriptors()?.into_iter().map(|(_, bytes)| bytes).collect())
     }
@@ -137,13 +143,16 @@ impl Tree for NtfsTree {
     fn survey(&self) -> Result<Survey> {
         let census = Census::default();
         let findings = self.volume.preflight_with(&census)?;
-        let mut named_after_sids = census.named_after_sids.into_inner().unwrap_or_else(PoisonError::into_inner);
-        named_after_sids.sort_unstable();
-        named_after_sids.dedup();
+        let sorted = |nodes: Mutex<Vec<NodeId>>| {
+            let mut nodes = nodes.into_inner().unwrap_or_else(PoisonError::into_inner);
+            nodes.sort_unstable();
+            nodes.dedup();
+            nodes
+        };
         Ok(Survey {
             files: census.files.into_inner(),
-            encrypted: census.encrypted.into_inner(),
-            named_after_sids,
+            encrypted: sorted(census.encrypted),
+            named_after_sids: sorted(census.named_after_sids),
             domains: census.domains.into_inner().unwrap_or_else(PoisonError::into_inner),
             findings,
         })

@@ -61,8 +61,8 @@ pub struct DescriptorCounts {
 pub struct Survey {
     /// Files and folders in use.
     pub files: u64,
-    /// Files with an encrypted stream.
-    pub encrypted: usize,
+    /// Encrypted files (EFS), ascending.
+    pub encrypted: Vec<NodeId>,
     /// Files and folders with a name that contains the text of any SID of a machine or domain, ascending.
     pub named_after_sids: Vec<NodeId>,
     /// Machines and domains that descriptors name.
@@ -106,6 +106,8 @@ pub trait Tree: Send + Sync {
     fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize>;
     /// Self-relative security descriptor.
     fn descriptor(&self, node: NodeId) -> Result<Vec<u8>>;
+    /// What an encrypted file says of who can read it ([MS-EFSR] 2.2.2.1); `None` where nothing is said.
+    fn efs_metadata(&self, node: NodeId) -> Result<Option<Vec<u8>>>;
     /// Every unique descriptor once.
     fn descriptors(&self) -> Result<Vec<Vec<u8>>>;
     /// How many names it has, 8.3 twins left out.

@@ -3,7 +3,9 @@
 use super::look::{Looked, Notices, Subject};
 use super::{Check, Look, Weight};
 use crate::steps::{Evidence, is_store_file};
+use reseal_dtyp::Sid;
 use reseal_ntfs::{Probe, SHADOW_HEADER, ShadowHeader};
+use std::collections::{BTreeMap, BTreeSet};
 
 const GROUP: &str = "volume";
 
@@ -138,13 +140,48 @@ fn snapshots(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     }
 }
 
+/// Files of which it is told who can read them; the others are counted.
+const MAX_TOLD: usize = 10_000;
+
 fn efs(subject: &Subject<'_>, out: &mut Notices) -> Looked {
-    if subject.survey.encrypted > 0 {
-        let detail = format!(
-            "{} files are encrypted with EFS: a new machine SID makes them unreadable for local users",
-            subject.survey.encrypted
-        );
-        out.add(&subject.volume.place, detail);
+    let encrypted = &subject.survey.encrypted;
+    if encrypted.is_empty() {
+        return Ok(());
     }
+    let mut by_user: BTreeMap<String, usize> = BTreeMap::new();
+    for node in encrypted.iter().take(MAX_TOLD) {
+        let mut users = BTreeSet::new();
+        match subject.tree.efs_metadata(*node) {
+            Ok(metadata) => users.extend(sids(&metadata.unwrap_or_default()).map(|sid| name_of(subject, &sid))),
+            Err(e) if e.kind() == reseal_dtyp::Kind::Io => return Err(e.into()),
+            Err(_) => {}
+        }
+        if users.is_empty() {
+            users.insert("somebody who is not told".to_owned());
+        }
+        users.into_iter().for_each(|user| *by_user.entry(user).or_default() += 1);
+    }
+    let users: Vec<String> = by_user.iter().map(|(user, files)| format!("{user} ({files})")).collect();
+    let detail = format!(
+        "{} files are encrypted with EFS: a new machine SID makes them unreadable for local users; they are of {}",
+        encrypted.len(),
+        users.join(", ")
+    );
+    out.add(&subject.volume.place, detail);
     Ok(())
+}
+
+/// SIDs of accounts anywhere in what an encrypted file says: of users, and of recovery agents ([MS-EFSR] 2.2.2.1.3, owner hint).
+fn sids(metadata: &[u8]) -> impl Iterator<Item = Sid> {
+    // Revision 1, five sub-authorities, authority 5, the first one 21.
+    const ACCOUNT: [u8; 12] = [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0];
+    let at = metadata.windows(ACCOUNT.len()).enumerate().filter(|(_, window)| *window == ACCOUNT).map(|(at, _)| at);
+    at.filter_map(|at| Sid::read(&metadata[at..]).ok())
+}
+
+/// A local user by name, others by SID.
+fn name_of(subject: &Subject<'_>, sid: &Sid) -> String {
+    let is_local = sid.domain().is_some() && sid.domain() == subject.facts.machine_sid;
+    let known = subject.facts.users.iter().find(|user| is_local && Some(user.rid) == sid.rid());
+    known.map_or_else(|| sid.to_string(), |user| user.name.clone())
 }

@@ -151,6 +151,11 @@ impl Tree for WimTree {
         own.ok_or_else(|| Error::not_found("the image says nothing of its security: it was not captured from NTFS"))
     }
 
+    /// In a WIM it is part of the stream that the backup functions of EFS write, and is not looked for there.
+    fn efs_metadata(&self, _node: NodeId) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     fn descriptors(&self) -> Result<Vec<Vec<u8>>> {
         Ok(self.image.descriptors().map(<[u8]>::to_vec).collect())
     }
@@ -180,7 +185,7 @@ impl Tree for WimTree {
         let is_named = |file: &FileId| self.image.names(*file).any(|(_, e)| utf16_lossy(&e.name).contains(DOMAIN_TEXT));
         Ok(Survey {
             files: self.image.file_count() as u64,
-            encrypted: self.files().filter(|file| self.image.attributes(*file) & ENCRYPTED != 0).count(),
+            encrypted: self.files().filter(|file| self.image.attributes(*file) & ENCRYPTED != 0).map(node).collect(),
             named_after_sids: self.files().filter(is_named).map(node).collect(),
             domains,
             findings: Vec::new(),
