@@ -49,8 +49,14 @@ fn user_v(sid: DomainSid, account: &Account) -> Result<Vec<u8>> {
     fields[0] = Descriptor::from_sddl(&sddl)?.to_bytes()?;
     fields[1] = utf16le(account.name);
     fields[12] = [513u32.to_le_bytes(), 7u32.to_le_bytes()].concat();
-    // 24 bytes are a blank password, 56 an AES-encrypted hash.
-    fields[14] = if account.enabled { (0..56).map(|i| i as u8 ^ account.rid as u8).collect() } else { vec![0; 24] };
+    // A head of 24 bytes with revision 2 and a length, which is 0 where there is no password; then an AES-encrypted hash.
+    let random = |len: u8| (0..len).map(|i| i ^ account.rid as u8).collect::<Vec<u8>>();
+    let hash = |len: u8, data: u8| [&[2, 0, 2, 0, len, 0, 0, 0], &random(16 + data)[..]].concat();
+    let none = || hash(0, 0);
+    fields[13] = none();
+    fields[14] = if account.enabled { hash(16, 32) } else { none() };
+    fields[15] = none();
+    fields[16] = none();
     Ok(packed(&fields, 204))
 }
 

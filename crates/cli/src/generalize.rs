@@ -90,6 +90,7 @@ fn options(args: &Generalize) -> Result<Options> {
         remove_users: args.remove_user.clone(),
         keep_users: args.keep_user.clone(),
         remove_user_appx: args.remove_user_appx,
+        blank_administrator: args.blank_administrator,
         steps: args.steps.as_deref().map_or(Ok(StepSelection::default()), StepSelection::parse)?,
         rules: args.rules.iter().map(|path| RuleFile::load(path)).collect::<reseal::Result<_>>()?,
         schedule_chkdsk: args.schedule_chkdsk,

@@ -51,7 +51,11 @@ fn real_set_c() {
 fn real_set_a() {
     let Some(root) = real::root() else { return };
     let image = real::machine_a(&root).unwrap();
-    sealed_real(&image, &["--allow", "dirty-hive", "--leave-domain", "--remove-user-appx"], "set A");
+    sealed_real(
+        &image,
+        &["--allow", "dirty-hive", "--leave-domain", "--remove-user-appx", "--blank-administrator"],
+        "set A",
+    );
 }
 
 /// Windows 7, another family of hives.

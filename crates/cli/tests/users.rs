@@ -329,6 +329,56 @@ fn impacket_sees_who_is_left() {
     }
 }
 
+/// `V` with what its 17 entries name behind one another, as Windows writes it.
+fn packed(v: &[u8]) -> Vec<u8> {
+    let number = |at: usize| u32::from_le_bytes(v[at..at + 4].try_into().unwrap()) as usize;
+    let (mut out, mut data) = (v[..204].to_vec(), Vec::new());
+    for entry in 0..17 {
+        let (offset, len) = (number(12 * entry), number(12 * entry + 4));
+        out[12 * entry..12 * entry + 4].copy_from_slice(&(data.len() as u32).to_le_bytes());
+        data.extend(&v[204 + offset..204 + offset + len]);
+        data.resize(data.len().next_multiple_of(4), 0);
+    }
+    out.extend(data);
+    out
+}
+
+/// The Administrator has no password afterwards, and the others keep theirs.
+#[test]
+fn impacket_sees_no_password_of_the_administrator() {
+    const ADMINISTRATOR: &str = r"SAM\Domains\Account\Users\000001F4";
+    let bench = Bench::new();
+    let Some(mut placed) = secrets::matched_hives(&bench) else { return };
+    let sam = placed.iter_mut().find(|file| file.path.ends_with("SAM")).unwrap();
+    let mut hive = Hive::open(&named(&sam.bytes), &[], reseal_hive::Recover::Replay).unwrap();
+    let key = hive.key(ADMINISTRATOR).unwrap().unwrap();
+    let v = packed(&hive.value(key, "V").unwrap().unwrap().data);
+    hive.set_value(key, "V", types::BINARY, &v).unwrap();
+    sam.bytes = hive.to_bytes();
+    let image = WindowsImage { placed, ..WindowsImage::default() };
+    let gold = bench.build("gold.vhdx", ImageBuilder { volume_len: 128 << 20, ..ImageBuilder::default() }, &image);
+    let Some(before) = secrets::dump(&bench, &gold, "before") else { return };
+    let (out, how) = (bench.arg("blank.vhdx"), ["--blank-administrator", "--allow", "dirty-hive,domain-member"]);
+    let report = seal(&gold, &out, &how);
+    assert_plan_is_diff(&gold, &out, &report);
+    let after = secrets::dump(&bench, &out, "after").unwrap();
+    let users = |text: &str| text.lines().filter(|l| l.starts_with("sam ")).map(str::to_owned).collect::<Vec<_>>();
+    let (before, after) = (users(&before), users(&after));
+    assert!(before.len() == after.len() && before.len() > 2, "{before:?}");
+    for (was, is) in before.iter().zip(&after) {
+        // The hash of no password.
+        let none = |line: &str| line.contains(":31d6cfe0d16ae931b73c59d7e0c089c0:");
+        if was.starts_with("sam Administrator:500:") {
+            assert!(!none(was) && none(is), "{was} became {is}");
+        } else {
+            assert_eq!(was, is);
+        }
+    }
+    let again =
+        ["--blank-administrator", "--steps", "blank-administrator", "--allow", "domain-member,pending-servicing"];
+    reseal(["generalize", &out, "-n"].iter().chain(&again)).exits(5);
+}
+
 /// Packages that only a user has go; what is provisioned, what others need and what Windows is made of stay.
 #[test]
 fn store_packages_of_users() {

@@ -135,6 +135,8 @@ pub struct Options {
     pub keep_users: Vec<String>,
     /// Remove Store packages that only a user has.
     pub remove_user_appx: bool,
+    /// Take the password of the built-in Administrator away.
+    pub blank_administrator: bool,
     /// Steps.
     pub steps: StepSelection,
     /// Further rules, of the user.
@@ -257,6 +259,7 @@ impl Options {
             crate::steps::LEAVE_ENTRA => self.leave_entra,
             crate::steps::REMOVE_USERS => !(self.remove_users.is_empty() && self.keep_users.is_empty()),
             crate::steps::REMOVE_USER_APPX => self.remove_user_appx,
+            crate::steps::BLANK_ADMINISTRATOR => self.blank_administrator,
             crate::steps::MACHINE_SECRETS => self.drop_machine_secrets,
             crate::steps::DEVICES => self.drop_devices,
             crate::steps::ACTIVATION => self.rearm,

@@ -1,4 +1,4 @@
-//! Edits of the account database: members of local groups. Bytes in, bytes out; what is not laid out as Windows lays it out is an
+//! Edits of the account database: members of local groups, passwords. Bytes in, bytes out; what is not laid out as Windows lays it out is an
 //! error, for half of a group is worse than none.
 
 use reseal_dtyp::{Error, Kind, Result, Sid, View};
@@ -96,6 +96,54 @@ pub(crate) fn twin_without(ty: u32, data: &[u8], goes: impl Fn(u32) -> bool) -> 
     Ok((left.len() < data.len()).then_some((count, left)))
 }
 
+/// `V` of a user: 17 entries {offset, length, count}, data from 204; the last four are the LM and the NT hash and the history of
+/// each.
+const USER_DATA: usize = 204;
+const USER_HASHES: std::ops::RangeInclusive<usize> = 13..=16;
+
+/// What is left of a hash when there is no password: its head. Measured on XP to 10: revision 1 (RC4) has 4 bytes, revision 2
+/// (AES) has a length, which becomes 0, and 16 random bytes, which stay.
+fn blank(view: &View<'_>, at: usize, hash: &[u8]) -> Result<Vec<u8>> {
+    const AES_HEAD: usize = 24;
+    let bad = |detail: String| view.damaged(at, "hash", detail);
+    let Some(&[_, _, low, high]) = hash.first_chunk() else {
+        return if hash.is_empty() { Ok(Vec::new()) } else { Err(bad(format!("{} bytes are no hash", hash.len()))) };
+    };
+    match u16::from_le_bytes([low, high]) {
+        1 if hash.len() % 16 == 4 => Ok(hash[..4].to_vec()),
+        2 if hash.len() >= AES_HEAD => Ok([&hash[..4], &[0; 4], &hash[8..AES_HEAD]].concat()),
+        revision => Err(bad(format!("{} bytes of revision {revision}", hash.len()))),
+    }
+}
+
+/// `V` of a user without passwords, neither the current nor earlier ones; `None` when it has none.
+///
+/// `Damaged` for a hash of another form, `Unsupported` when the hashes are not the last things in the value, as they are
+/// wherever Windows wrote it.
+pub(crate) fn without_password(v: &[u8]) -> Result<Option<Vec<u8>>> {
+    let view = View::new("SAM V value", 0, v);
+    let begin = entry(&view, 12 * USER_HASHES.start(), USER_DATA)?.0;
+    let (mut out, mut expected) = (v[..begin].to_vec(), begin);
+    for index in USER_HASHES {
+        let (start, len, _) = entry(&view, 12 * index, USER_DATA)?;
+        if start != expected {
+            let detail =
+                format!("the SAM V value has hash {index} at {start:#x}, behind others that end at {expected:#x}");
+            return Err(Error::new(Kind::Unsupported, detail));
+        }
+        let hash = blank(&view, start, view.bytes(start, len, "hash")?)?;
+        let place = [out.len() - USER_DATA, hash.len()].map(|number| (number as u32).to_le_bytes()).concat();
+        out[12 * index..][..8].copy_from_slice(&place);
+        out.extend(hash);
+        expected = start + len;
+    }
+    if expected != v.len() {
+        let detail = format!("the hashes end at {expected:#x}, the SAM V value at {:#x}", v.len());
+        return Err(Error::new(Kind::Unsupported, detail));
+    }
+    Ok((out != v).then_some(out))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +222,40 @@ mod tests {
         for (ty, len) in [(2, 12), (4, 12), (3, 11), (u32::MAX, 12), (0, 3)] {
             assert!(twin_without(ty, &data[..len], |_| true).is_err());
         }
+    }
+
+    /// `V` with a name and the given hashes.
+    fn user(hashes: [&[u8]; 4]) -> Vec<u8> {
+        let (mut v, mut data) = (vec![0; USER_DATA], b"name".to_vec());
+        for (index, hash) in USER_HASHES.zip(hashes) {
+            let place = [data.len(), hash.len()].map(|number| (number as u32).to_le_bytes()).concat();
+            v[12 * index..][..8].copy_from_slice(&place);
+            data.extend(hash);
+        }
+        v.extend(data);
+        v
+    }
+
+    #[test]
+    fn no_password_is_what_windows_writes_for_none() {
+        let (rc4, aes) = ([3, 0, 1, 0], [&[2, 0, 2, 0, 0x10, 0, 0, 0][..], &[0xaa; 16]].concat());
+        let no_aes = [&[2, 0, 2, 0, 0, 0, 0, 0][..], &[0xaa; 16]].concat();
+        let (hash, two) = ([&rc4[..], &[7; 16]].concat(), [&rc4[..], &[7; 32]].concat());
+        assert_eq!(without_password(&user([&rc4, &hash, &two, &rc4])).unwrap().unwrap(), user([&rc4; 4]));
+        let with_aes = [&aes[..], &[7; 32]].concat();
+        assert_eq!(
+            without_password(&user([&no_aes, &with_aes, &with_aes, &no_aes])).unwrap().unwrap(),
+            user([&no_aes; 4])
+        );
+        for none in [user([&rc4; 4]), user([&no_aes; 4]), user([&[]; 4])] {
+            assert_eq!(without_password(&none).unwrap(), None);
+        }
+        let good = user([&rc4, &hash, &rc4, &rc4]);
+        for cut in 0..good.len() {
+            assert!(without_password(&good[..cut]).is_err(), "{cut}");
+        }
+        assert!(without_password(&user([&rc4, &[3, 0, 9, 0], &rc4, &rc4])).is_err());
+        assert!(without_password(&user([&rc4, &[1, 2], &rc4, &rc4])).is_err());
+        assert!(without_password(&[good, vec![0]].concat()).is_err());
     }
 }

@@ -16,6 +16,7 @@ use std::path::PathBuf;
   reseal generalize joined.vhdx -o s.vhdx --leave-entra
   reseal generalize gold.vhdx -o s.vhdx --keep-user admin --remove-user-appx
   reseal generalize gold.vhdx -o s.vhdx --remove-user builder --remove-user tester
+  reseal generalize server.vhdx -o s.vhdx --blank-administrator
   reseal generalize gold.vhdx -o s.vhdx --drop-snapshots --scrub
   reseal generalize gold.vhdx -o s.vhdx --boot generalize
   reseal generalize gold.vhdx -o s.vhdx --steps +recovery-environment
@@ -72,6 +73,9 @@ pub(crate) struct Generalize {
     /// Remove Store packages that a user has and that are not provisioned, for which Sysprep would fail.
     #[arg(long)]
     pub(crate) remove_user_appx: bool,
+    /// Take the password of the built-in Administrator away; on a server OOBE then asks for one.
+    #[arg(long)]
+    pub(crate) blank_administrator: bool,
     /// Steps, such as machine-sid,setup-state or default,-event-logs. See `reseal steps`.
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub(crate) steps: Option<String>,

@@ -3,6 +3,7 @@
 mod accounts;
 mod activation;
 mod answer_file;
+mod blank_administrator;
 mod boot_store;
 mod cached_logons;
 mod computer_name;
@@ -35,6 +36,7 @@ use crate::session::Session;
 use serde::Serialize;
 
 pub(crate) use activation::ID as ACTIVATION;
+pub(crate) use blank_administrator::ID as BLANK_ADMINISTRATOR;
 pub(crate) use boot_store::ID as BOOT_STORE;
 pub(crate) use devices::ID as DEVICES;
 pub(crate) use leave_domain::ID as LEAVE_DOMAIN;
@@ -138,6 +140,7 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &leave_domain::LeaveDomain,
     &leave_entra::LeaveEntra,
     &remove_user_appx::RemoveUserAppx,
+    &blank_administrator::BlankAdministrator,
     &machine_sid::MachineSid,
     &computer_name::ComputerName,
     &machine_ids::MachineIds,
