@@ -21,7 +21,6 @@ static SPEC: Spec = Spec {
             account has no password, as Sysprep leaves it on a server, where OOBE asks for a new one. Otherwise the old hash is \
             in every copy until then. Whether the account may sign in is left to specialize, which disables it on a client.",
     phase: "identity",
-    mirrors: &["capisp.dll!CryptoSysPrep_Specialize"],
     evidence: Evidence::Inferred,
     unproven: "that OOBE of a server asks for a password when there is none",
     client: Use::Ask,
