@@ -43,7 +43,7 @@ pub enum NewSecurity<'a> {
     Descriptor(&'a [u8]),
 }
 
-/// What one call of [`Tree::map_descriptors`] did.
+/// What one call of [`TreeEdit::map_descriptors`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DescriptorCounts {
     /// Unique descriptors looked at.
@@ -151,7 +151,7 @@ pub trait TreeEdit: Tree {
     /// Replaces the content of the unnamed stream.
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()>;
     /// Writes pieces (byte offset, bytes) over a file's content where it lies; its length stays. `false`, with nothing
-    /// written, when the tree stores the file in a way that does not allow it: then [`Tree::replace`] serves.
+    /// written, when the tree stores the file in a way that does not allow it: then [`TreeEdit::replace`] serves.
     fn overwrite(&mut self, node: NodeId, pieces: &[(u64, &[u8])], now: FileTime) -> Result<bool>;
     /// Makes a file.
     fn create_file(
