@@ -54,11 +54,14 @@ impl Chunks {
         Chunks { compression, chunk, size: header.size, bounds }.checked(header)
     }
 
+    /// What a solid resource unpacks to, in bytes.
+    pub(crate) fn size_of_solid(store: &dyn ReadAt, header: &ResourceHeader) -> Result<u64> {
+        View::new("solid resource", header.offset, &solid_head(store, header)?).u64(0, "uncompressed size")
+    }
+
     /// Reads header and table of a solid resource: the stored size of each chunk.
     pub(crate) fn of_solid(store: &dyn ReadAt, header: &ResourceHeader) -> Result<Chunks> {
-        header.check_place("solid resource", store.len())?;
-        let mut head = [0; SOLID_HEADER];
-        store.read_at(header.offset, &mut head)?;
+        let head = solid_head(store, header)?;
         let view = View::new("solid resource", header.offset, &head);
         let size = view.u64(0, "uncompressed size")?;
         let (chunk, format) = (view.u32(8, "chunk size")?, view.u32(12, "format")?);
@@ -99,11 +102,6 @@ impl Chunks {
             }
         }
         Ok(self)
-    }
-
-    /// Bytes that all unpack to.
-    pub(crate) fn size(&self) -> u64 {
-        self.size
     }
 
     /// Bytes that a chunk unpacks to.
@@ -151,6 +149,13 @@ impl Chunks {
         let pieces = out.par_chunks_mut(self.chunk as usize).enumerate();
         pieces.try_for_each(|(index, piece)| self.unpack_to(store, index, piece))
     }
+}
+
+fn solid_head(store: &dyn ReadAt, header: &ResourceHeader) -> Result<[u8; SOLID_HEADER]> {
+    header.check_place("solid resource", store.len())?;
+    let mut head = [0; SOLID_HEADER];
+    store.read_at(header.offset, &mut head)?;
+    Ok(head)
 }
 
 /// A table at the start of a resource; it must lie within it.

@@ -2,7 +2,7 @@
 
 use crate::dentry::{self, DIRECTORY, Dentry, REPARSE_POINT, Stream, StreamKind, Times};
 use reseal_dtyp::{Result, View};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 /// A file or folder of an image; it means nothing outside it.
@@ -149,11 +149,14 @@ struct Tree<'v> {
     descriptors: usize,
     files: Vec<File>,
     groups: HashMap<u64, FileId>,
+    /// Where entries were read. None is in two folders, so that the time follows the length, and no folder lies in itself.
+    seen: HashSet<usize>,
 }
 
 impl Tree<'_> {
     fn read(view: &View<'_>, root_at: usize, descriptors: usize) -> Result<Vec<File>> {
-        let mut tree = Tree { view, descriptors, files: Vec::new(), groups: HashMap::new() };
+        let mut tree =
+            Tree { view, descriptors, files: Vec::new(), groups: HashMap::new(), seen: HashSet::from([root_at]) };
         let Some(root) = dentry::read(view, root_at)? else {
             return Err(view.damaged(root_at, "root", "there is none"));
         };
@@ -162,20 +165,10 @@ impl Tree<'_> {
         }
         let mut queue = vec![(FileId(0), root.children)];
         tree.file(root_at, root)?;
-        // No two folders share their entries, so a folder in itself shows as one that was read before.
-        let mut seen = BTreeSet::new();
         while let Some((folder, at)) = queue.pop() {
-            if at == 0 {
-                continue;
+            if at != 0 {
+                tree.folder(folder, at, &mut queue)?;
             }
-            if !seen.insert(at) {
-                return Err(view.damaged(
-                    0,
-                    "subdirectory offset",
-                    format!("two folders have their entries at {at:#x}"),
-                ));
-            }
-            tree.folder(folder, at, &mut queue)?;
         }
         Ok(tree.files)
     }
@@ -186,6 +179,9 @@ impl Tree<'_> {
         let mut at = usize::try_from(at).map_err(|_| leaves())?;
         let mut names = BTreeSet::new();
         while let Some(entry) = dentry::read(self.view, at)? {
+            if !self.seen.insert(at) {
+                return Err(self.view.damaged(at, "subdirectory offset", "the entry is in two folders"));
+            }
             check_name(self.view, at, &entry.name)?;
             if !names.insert(entry.name.clone()) {
                 let name = reseal_dtyp::utf16_lossy(&entry.name);

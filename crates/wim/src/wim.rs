@@ -10,7 +10,7 @@ use reseal_disk::ReadAt;
 use reseal_dtyp::{Error, Kind, Result};
 use sha1::{Digest, Sha1};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Tables above this are no tables of a WIM: ten million blobs.
 const MAX_TABLE: u64 = 500 << 20;
@@ -32,6 +32,8 @@ pub struct Wim {
     store: Arc<dyn ReadAt>,
     header: Header,
     blobs: BlobTable,
+    /// The chunks of each solid resource, once they are known.
+    solids: Vec<OnceLock<Chunks>>,
     /// The chunk of a solid resource that was unpacked last: small files lie in one side by side.
     last: Mutex<Option<Unpacked>>,
 }
@@ -54,12 +56,13 @@ impl Wim {
         store.read_at(0, &mut head)?;
         let header = Header::read(&head)?;
         let table = read_whole(&*store, &header, &header.blob_table, "blob table", MAX_TABLE)?;
-        let blobs = BlobTable::read(&table, store.len(), |solid| Ok(Chunks::of_solid(&*store, solid)?.size()))?;
+        let blobs = BlobTable::read(&table, store.len(), |solid| Chunks::size_of_solid(&*store, solid))?;
         if blobs.metadata.len() != header.images as usize {
             let detail = format!("{} images, and metadata of {}", header.images, blobs.metadata.len());
             return Err(Error::damaged("WIM header", "images", 0x2c, detail));
         }
-        Ok(Wim { store, header, blobs, last: Mutex::default() })
+        let solids = blobs.solids.iter().map(|_| OnceLock::new()).collect();
+        Ok(Wim { store, header, blobs, solids, last: Mutex::default() })
     }
 
     /// The header.
@@ -154,7 +157,13 @@ impl Wim {
     /// Part of what a solid resource unpacks to.
     fn read_solid(&self, resource: usize, offset: u64, buf: &mut [u8]) -> Result<()> {
         let range = offset..offset + buf.len() as u64;
-        let chunks = Chunks::of_solid(&*self.store, &self.blobs.solids[resource])?;
+        let chunks = match self.solids[resource].get() {
+            Some(chunks) => chunks,
+            None => {
+                let chunks = Chunks::of_solid(&*self.store, &self.blobs.solids[resource])?;
+                self.solids[resource].get_or_init(|| chunks)
+            }
+        };
         for index in chunks.covering(&range) {
             let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let known = known.filter(|known| (known.resource, known.index) == (resource, index));

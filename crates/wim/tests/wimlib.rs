@@ -49,7 +49,7 @@ const REAL: &[(&str, Option<&str>)] = &[
     ("ied206+ManagedWimLib/Split.swm", Some("part 1 of a WIM that is split into 2")),
     ("ied206+ManagedWimLib/Split2.swm", Some("part 2 of a WIM that is split into 2")),
     ("ebiggers+wimlib/tests/wims/corrupted_file_1.wim", Some("SHA-1")),
-    ("ebiggers+wimlib/tests/wims/cyclic.wim", Some("two folders have their entries at")),
+    ("ebiggers+wimlib/tests/wims/cyclic.wim", Some("the entry is in two folders")),
     ("ebiggers+wimlib/tests/wims/dotdot.wim", Some("is no name of a file")),
     ("ebiggers+wimlib/tests/wims/duplicate_names.wim", Some("twice")),
     ("ebiggers+wimlib/tests/wims/linux_xattrs_old.wim", None),
@@ -128,4 +128,26 @@ fn damage_is_found_or_harmless() {
     }
     println!("{found} damages were found");
     assert!(found > 500, "{found}");
+}
+
+/// A metadata resource in which every folder's entries are the rest of the list: it would be read over and over.
+#[test]
+fn entries_in_two_folders_are_refused() {
+    let mut bytes = vec![0; 8];
+    let count = 20_000u64;
+    for index in 0..count {
+        let mut entry = vec![0; 0x70];
+        let children = 8 + 0x70 * (index + 1);
+        entry[..8].copy_from_slice(&0x70u64.to_le_bytes());
+        entry[8] = 0x10;
+        entry[0xc..0x10].fill(0xff);
+        entry[0x10..0x18].copy_from_slice(&(if index + 1 < count { children } else { 0 }).to_le_bytes());
+        let name = reseal_dtyp::utf16le(&format!("{index:04x}"));
+        entry[0x64] = if index == 0 { 0 } else { 8 };
+        entry[0x66..0x6e].copy_from_slice(&name);
+        bytes.extend(entry);
+    }
+    bytes.extend([0; 8]);
+    let error = reseal_wim::Image::read(bytes).unwrap_err().to_string();
+    assert!(error.contains("in two folders"), "{error}");
 }
