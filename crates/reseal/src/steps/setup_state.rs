@@ -154,27 +154,49 @@ fn take_over(session: &mut Session<'_>, reference: &Reference) -> Result<()> {
 fn state_ini(session: &mut Session<'_>, image_state: &str) -> Result<()> {
     let Some(node) = session.tree.resolve(session.tree.root(), STATE_INI)? else { return Ok(()) };
     let old = session.tree.read(node)?;
-    match replace_image_state(&old, image_state) {
-        Some(new) => session.write_file(STATE_INI, &new, FileSecurity::Sibling),
-        None => {
-            session.find(Level::Inconsistent, "state-ini", STATE_INI, "no line ImageState=\"…\": left as it is");
-            Ok(())
-        }
+    let new = replace_image_state(&old, image_state).unwrap_or_else(|| {
+        let detail = "there was no line ImageState=\"…\": one was added";
+        session.find(Level::Note, "state-ini", STATE_INI, detail);
+        with_image_state(&old, image_state)
+    });
+    session.write_file(STATE_INI, &new, FileSecurity::Sibling)
+}
+
+/// Whether a text is UTF-16LE.
+fn is_wide(text: &[u8]) -> bool {
+    text.starts_with(&[0xff, 0xfe]) || text.get(1) == Some(&0)
+}
+
+/// Writes a text as another one is encoded.
+fn encoded_as(text: &[u8]) -> fn(&str) -> Vec<u8> {
+    if is_wide(text) { reseal_dtyp::utf16le } else { |new| new.as_bytes().to_vec() }
+}
+
+/// Behind a word, whatever its case.
+fn behind(text: &[u8], from: usize, word: &[u8]) -> Option<usize> {
+    let at = text.get(from..)?.windows(word.len()).position(|window| window.eq_ignore_ascii_case(word))?;
+    Some(from + at + word.len())
+}
+
+/// The text with the line as the first one of its section `[State]`, which is added where there is none: of several sections
+/// of one name Windows reads the first.
+fn with_image_state(old: &[u8], image_state: &str) -> Vec<u8> {
+    let encode = encoded_as(old);
+    let line = encode(&format!("ImageState=\"{image_state}\"\r\n"));
+    match behind(old, 0, &encode("[State]")) {
+        Some(header) => match behind(old, header, &encode("\n")) {
+            Some(at) => [&old[..at], &line, &old[at..]].concat(),
+            None => [old, &encode("\r\n"), &line].concat(),
+        },
+        None => [old, &encode("\r\n[State]\r\n"), &line].concat(),
     }
 }
 
 /// Replaces what stands between the quotes after `ImageState=`, in ASCII or UTF-16LE.
 fn replace_image_state(old: &[u8], image_state: &str) -> Option<Vec<u8>> {
-    let wide = old.starts_with(&[0xff, 0xfe]) || old.get(1) == Some(&0);
-    let encode = |text: &str| if wide { reseal_dtyp::utf16le(text) } else { text.as_bytes().to_vec() };
-    let find = |from: usize, text: &str| {
-        let needle = encode(text);
-        let hay = old.get(from..)?;
-        let fold = |b: &[u8]| b.to_ascii_lowercase();
-        hay.windows(needle.len()).position(|w| fold(w) == fold(&needle)).map(|at| from + at + needle.len())
-    };
-    let start = find(0, "ImageState=\"")?;
-    let end = find(start, "\"")? - encode("\"").len();
+    let encode = encoded_as(old);
+    let start = behind(old, 0, &encode("ImageState=\""))?;
+    let end = behind(old, start, &encode("\""))? - encode("\"").len();
     Some([&old[..start], &encode(image_state), &old[end..]].concat())
 }
 
@@ -220,6 +242,14 @@ mod tests {
             [vec![0xff, 0xfe], reseal_dtyp::utf16le(&format!("[State]\nImageState=\"{GENERALIZED_TO_OOBE}\"\n"))]
                 .concat()
         );
-        assert_eq!(replace_image_state(b"[State]\nImageState=x\n", GENERALIZED_TO_OOBE), None);
+        for old in [&b"[State]\nImageState=x\n"[..], b"", &reseal_dtyp::utf16le("[State]\nImageSt\u{86}te=\"x\"\n")] {
+            assert_eq!(replace_image_state(old, GENERALIZED_TO_OOBE), None);
+            let new = with_image_state(old, GENERALIZED_TO_OOBE);
+            assert_eq!(replace_image_state(&new, GENERALIZED_TO_OOBE).as_deref(), Some(&new[..]), "it is there");
+        }
+        let new = with_image_state(b"[state]\r\nother=1\r\n[Next]\r\n", "X");
+        assert_eq!(new, b"[state]\r\nImageState=\"X\"\r\nother=1\r\n[Next]\r\n");
+        assert_eq!(with_image_state(b"[State]", "X"), b"[State]\r\nImageState=\"X\"\r\n");
+        assert_eq!(with_image_state(b"a=1", "X"), b"a=1\r\n[State]\r\nImageState=\"X\"\r\n");
     }
 }
