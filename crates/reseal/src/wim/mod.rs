@@ -49,7 +49,7 @@ pub struct WimInfo {
     pub guid: String,
     /// The image that a start from the network loads.
     pub boot_image: Option<u32>,
-    /// How many contents it holds, and their bytes.
+    /// How many contents it holds.
     pub blobs: usize,
     /// Bytes that all contents unpack to.
     pub unpacked_bytes: u64,
@@ -72,7 +72,7 @@ pub struct WimImageInfo {
     pub architecture: Option<String>,
     /// Such as 10.0.19041.1.
     pub version: Option<String>,
-    /// Files, folders, and bytes of all files.
+    /// Files.
     pub files: Option<u64>,
     /// Folders.
     pub folders: Option<u64>,
