@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mcopy", "mtools"),
     ("hivexregedit", "libwin-hivex-perl"),
     ("vshadowinfo", "libvshadow-utils"),
+    ("7z", "p7zip-full"),
     ("sqlite3", "sqlite3"),
     ("xz", "xz-utils"),
     ("bzip2", "bzip2"),

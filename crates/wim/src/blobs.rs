@@ -3,7 +3,7 @@
 use crate::header::HEADER_LEN;
 use crate::resource::{RESOURCE_HEADER_LEN, ResourceHeader};
 use reseal_dtyp::{Error, Result, View};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// SHA-1 of a content; zeros stand for the empty one.
 pub type Sha1Hash = [u8; 20];
@@ -25,6 +25,21 @@ pub struct Blob {
     pub(crate) place: Place,
 }
 
+impl Blob {
+    /// Whether it lies in a solid resource, with others.
+    pub fn is_solid(&self) -> bool {
+        self.solid().is_some()
+    }
+
+    /// The solid resource that it lies in.
+    pub(crate) fn solid(&self) -> Option<usize> {
+        match self.place {
+            Place::Solid { resource, .. } => Some(resource),
+            Place::Own(_) => None,
+        }
+    }
+}
+
 /// Where the content of a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -40,14 +55,14 @@ pub(crate) enum Place {
 }
 
 /// All blobs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct BlobTable {
     /// Blobs of files.
     pub(crate) blobs: Vec<Blob>,
     /// The metadata resource of each image, in the order of the images.
     pub(crate) metadata: Vec<Blob>,
-    /// Solid resources.
-    pub(crate) solids: Vec<ResourceHeader>,
+    /// Solid resources, and what each unpacks to in bytes.
+    pub(crate) solids: Vec<(ResourceHeader, u64)>,
     by_hash: HashMap<Sha1Hash, usize>,
 }
 
@@ -86,8 +101,9 @@ impl BlobTable {
         let mut sizes = Vec::with_capacity(resources.len());
         for (_, header) in resources {
             header.check_place("solid resource", len)?;
-            sizes.push((self.solids.len(), size_of(header)?));
-            self.solids.push(*header);
+            let size = size_of(header)?;
+            sizes.push((self.solids.len(), size));
+            self.solids.push((*header, size));
         }
         // Where each begins in all that they unpack to.
         let mut starts = Vec::with_capacity(sizes.len());
@@ -152,8 +168,66 @@ impl BlobTable {
         Ok(())
     }
 
+    /// The blobs of files alone.
+    pub(crate) fn without_metadata(&self) -> BlobTable {
+        BlobTable { metadata: Vec::new(), ..self.clone() }
+    }
+
+    /// Leaves out what is not named; of two entries with one content, the second.
+    pub(crate) fn set_references(&mut self, references: &HashMap<Sha1Hash, u32>) {
+        for blob in &mut self.blobs {
+            blob.references = references.get(&blob.hash).copied().unwrap_or(0);
+        }
+        let mut seen = HashSet::new();
+        self.blobs.retain(|blob| blob.references > 0 && seen.insert(blob.hash));
+        let used: HashSet<usize> = self.blobs.iter().filter_map(Blob::solid).collect();
+        let numbers: Vec<usize> = (0..self.solids.len()).filter(|index| used.contains(index)).collect();
+        let new: HashMap<usize, usize> = numbers.iter().enumerate().map(|(new, old)| (*old, new)).collect();
+        self.solids = numbers.iter().map(|old| self.solids[*old]).collect();
+        for blob in &mut self.blobs {
+            if let Place::Solid { resource, .. } = &mut blob.place {
+                *resource = new[resource];
+            }
+        }
+        self.by_hash = self.blobs.iter().enumerate().map(|(at, blob)| (blob.hash, at)).collect();
+    }
+
+    /// As it is stored: blobs with resources of their own, one run of solid resources with what lies in them, metadata.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(ENTRY * (self.blobs.len() + self.solids.len() + self.metadata.len()));
+        let mut put = |header: ResourceHeader, references: u32, hash: &Sha1Hash| {
+            out.extend(header.to_bytes());
+            out.extend(1u16.to_le_bytes());
+            out.extend(references.to_le_bytes());
+            out.extend(hash);
+        };
+        for blob in &self.blobs {
+            if let Place::Own(header) = blob.place {
+                put(header, blob.references, &blob.hash);
+            }
+        }
+        let mut starts = Vec::with_capacity(self.solids.len());
+        let mut total = 0u64;
+        for (header, size) in &self.solids {
+            put(ResourceHeader { size: SOLID_MAGIC, ..header.of_solid() }, 1, &[0; 20]);
+            starts.push(total);
+            total = total.saturating_add(*size);
+        }
+        for blob in &self.blobs {
+            if let Place::Solid { resource, offset } = blob.place {
+                put(ResourceHeader::in_solid(starts[resource] + offset, blob.size), blob.references, &blob.hash);
+            }
+        }
+        for blob in &self.metadata {
+            if let Place::Own(header) = blob.place {
+                put(header, blob.references, &blob.hash);
+            }
+        }
+        out
+    }
+
     /// Of two entries with one hash the first one counts.
-    fn add(&mut self, blob: Blob) {
+    pub(crate) fn add(&mut self, blob: Blob) {
         self.by_hash.entry(blob.hash).or_insert(self.blobs.len());
         self.blobs.push(blob);
     }

@@ -1,6 +1,7 @@
 //! Resources in chunks: each is compressed alone, so that any part can be read without what stands before it.
 
 use crate::header::Compression;
+use crate::pack::Packing;
 use crate::resource::ResourceHeader;
 use rayon::prelude::*;
 use reseal_disk::ReadAt;
@@ -8,7 +9,7 @@ use reseal_dtyp::{Error, Result, View};
 use std::ops::Range;
 
 /// Length of the header of a solid resource.
-const SOLID_HEADER: usize = 16;
+pub(crate) const SOLID_HEADER: usize = 16;
 
 /// The chunks of one resource.
 #[derive(Debug)]
@@ -107,6 +108,26 @@ impl Chunks {
     /// Bytes that a chunk unpacks to.
     fn len_of(&self, index: usize) -> u64 {
         self.size.saturating_sub(index as u64 * self.chunk).min(self.chunk)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.bounds.len().saturating_sub(1)
+    }
+
+    /// Bytes in the file of one.
+    pub(crate) fn stored(&self, index: usize) -> Range<u64> {
+        self.bounds[index]..self.bounds[index + 1]
+    }
+
+    /// Bytes of the content that one unpacks to.
+    pub(crate) fn content_of(&self, index: usize) -> Range<u64> {
+        self.start_of(index)..self.start_of(index) + self.len_of(index)
+    }
+
+    /// How they are stored.
+    pub(crate) fn packing(&self) -> Packing {
+        Packing { compression: self.compression, chunk: self.chunk as usize }
     }
 
     /// The chunks that hold a range of the content.

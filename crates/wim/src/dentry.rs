@@ -1,7 +1,8 @@
 //! Directory entries of a metadata resource: names, times, streams.
 
 use crate::blobs::Sha1Hash;
-use reseal_dtyp::{FileTime, Result, View, from_utf16le};
+use crate::image::File;
+use reseal_dtyp::{Error, FileTime, Kind, Result, View, from_utf16le};
 
 /// Length without names.
 const FIXED: usize = 0x66;
@@ -47,6 +48,19 @@ pub struct Stream {
     pub hash: Sha1Hash,
 }
 
+/// What else an entry holds; it is kept as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Extra {
+    /// Two numbers at 0x18 that nobody uses.
+    reserved: [u8; 16],
+    /// The number at 0x54.
+    before_tag: [u8; 4],
+    /// Of a reparse point: whether its target was fixed.
+    behind_tag: [u8; 4],
+    /// Tagged items behind the names, such as an object id.
+    items: Vec<u8>,
+}
+
 /// One directory entry as it is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Dentry {
@@ -62,6 +76,7 @@ pub(crate) struct Dentry {
     pub(crate) name: Vec<u16>,
     pub(crate) short_name: Vec<u16>,
     pub(crate) streams: Vec<Stream>,
+    pub(crate) extra: Extra,
     /// Bytes to the next entry.
     pub(crate) len: usize,
 }
@@ -86,6 +101,14 @@ pub(crate) fn read(metadata: &View<'_>, at: usize) -> Result<Option<Dentry>> {
     let time = |at| view.u64(at, "time").map(FileTime);
     let times = Times { created: time(0x28)?, accessed: time(0x30)?, written: time(0x38)? };
     let (streams, end) = streams(metadata, &view, at, attributes)?;
+    let names_end = short_at + if short_len > 0 { usize::from(short_len) + 2 } else { 0 };
+    let items = names_end.next_multiple_of(8).min(len);
+    let extra = Extra {
+        reserved: array(&view, 0x18, "reserved")?,
+        before_tag: array(&view, 0x54, "reserved")?,
+        behind_tag: if is_reparse { array(&view, 0x5c, "reparse flags")? } else { [0; 4] },
+        items: view.bytes(items, len - items, "tagged items")?.to_vec(),
+    };
     Ok(Some(Dentry {
         attributes,
         security: view.i32(0xc, "security id")?,
@@ -96,14 +119,19 @@ pub(crate) fn read(metadata: &View<'_>, at: usize) -> Result<Option<Dentry>> {
         name,
         short_name,
         streams,
+        extra,
         len: end - at,
     }))
 }
 
-fn hash(view: &View<'_>, at: usize) -> Result<Sha1Hash> {
-    let mut out = [0; 20];
-    out.copy_from_slice(view.bytes(at, 20, "SHA-1")?);
+fn array<const N: usize>(view: &View<'_>, at: usize, what: &'static str) -> Result<[u8; N]> {
+    let mut out = [0; N];
+    out.copy_from_slice(view.bytes(at, N, what)?);
     Ok(out)
+}
+
+fn hash(view: &View<'_>, at: usize) -> Result<Sha1Hash> {
+    array(view, at, "SHA-1")
 }
 
 /// The streams, and where the next entry begins. What an unnamed stream is follows from the attributes and from the order.
@@ -144,4 +172,83 @@ fn streams(metadata: &View<'_>, view: &View<'_>, at: usize, attributes: u32) -> 
         out.insert(0, Stream { kind: StreamKind::Data, name: Vec::new(), hash: [0; 20] });
     }
     Ok((out, end))
+}
+
+/// Writes an entry; returns where the offset of its folder's entries stands, to be filled in. `Limit` for names and streams
+/// that an entry cannot state.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    file: &File,
+    (name, short_name): (&[u16], &[u16]),
+    link_group: u64,
+) -> Result<usize> {
+    let start = out.len();
+    let streams = stored_streams(file);
+    let [main, further @ ..] = streams.as_slice() else { return Ok(start) };
+    let is_reparse = file.attributes & REPARSE_POINT != 0;
+    out.extend([0; 8]);
+    out.extend(file.attributes.to_le_bytes());
+    out.extend(file.security.map_or(-1, |id| id as i32).to_le_bytes());
+    out.extend([0; 8]);
+    out.extend(file.extra.reserved);
+    for time in [file.times.created, file.times.accessed, file.times.written] {
+        out.extend(time.0.to_le_bytes());
+    }
+    out.extend(main.1);
+    out.extend(file.extra.before_tag);
+    if is_reparse {
+        out.extend(file.reparse_tag.to_le_bytes());
+        out.extend(file.extra.behind_tag);
+    } else {
+        out.extend(link_group.to_le_bytes());
+    }
+    out.extend(length(further.len(), "streams")?);
+    out.extend(length(2 * short_name.len(), "bytes of an 8.3 name")?);
+    out.extend(length(2 * name.len(), "bytes of a name")?);
+    for name in [name, short_name].into_iter().filter(|name| !name.is_empty()) {
+        out.extend(name.iter().chain(&[0]).flat_map(|unit| unit.to_le_bytes()));
+    }
+    pad(out, start);
+    out.extend(&file.extra.items);
+    let len = (out.len() - start) as u64;
+    out[start..start + 8].copy_from_slice(&len.to_le_bytes());
+    pad(out, start);
+    for (name, hash) in further {
+        let stream = out.len();
+        let name_len = 2 * name.len();
+        // The name is followed by a zero, as that of the entry.
+        let len = STREAM_FIXED + if name_len > 0 { name_len + 2 } else { 0 };
+        out.extend((len.next_multiple_of(8) as u64).to_le_bytes());
+        out.extend([0; 8]);
+        out.extend(hash);
+        out.extend(length(name_len, "bytes of a stream's name")?);
+        out.extend(name.iter().flat_map(|unit| unit.to_le_bytes()));
+        out.resize(stream + len, 0);
+        pad(out, stream);
+    }
+    Ok(start + 0x10)
+}
+
+/// Streams as an entry has them, the first one in the entry itself: the only one, when it has no name, else nothing.
+fn stored_streams(file: &File) -> Vec<(&[u16], Sha1Hash)> {
+    match file.streams.as_slice() {
+        [] => vec![(&[], [0; 20])],
+        [only] if only.name.is_empty() => vec![(&[], only.hash)],
+        all => {
+            let mut all: Vec<&Stream> = all.iter().collect();
+            // What a reparse point points at is the first one without a name.
+            all.sort_by_key(|stream| (!stream.name.is_empty(), stream.kind == StreamKind::Data));
+            let further = all.into_iter().map(|stream| (stream.name.as_slice(), stream.hash));
+            std::iter::once((&[][..], [0; 20])).chain(further).collect()
+        }
+    }
+}
+
+fn length(len: usize, what: &str) -> Result<[u8; 2]> {
+    let fits = u16::try_from(len).map(u16::to_le_bytes);
+    fits.map_err(|_| Error::new(Kind::Limit, format!("{len} {what}, a directory entry states at most {}", u16::MAX)))
+}
+
+fn pad(out: &mut Vec<u8>, start: usize) {
+    out.resize(start + (out.len() - start).next_multiple_of(8), 0);
 }

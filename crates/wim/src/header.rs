@@ -136,6 +136,49 @@ impl Header {
         })
     }
 
+    /// As it is stored.
+    pub(crate) fn to_bytes(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, MAGIC);
+        put(8, &(HEADER_LEN as u32).to_le_bytes());
+        put(0xc, &self.version.to_le_bytes());
+        put(0x10, &self.flags.to_le_bytes());
+        put(0x14, &self.chunk.to_le_bytes());
+        put(0x18, &self.guid.0);
+        put(0x28, &[1, 0, 1, 0]);
+        put(0x2c, &self.images.to_le_bytes());
+        put(0x30, &self.blob_table.to_bytes());
+        put(0x48, &self.xml.to_bytes());
+        put(0x60, &self.boot_metadata.to_bytes());
+        put(0x78, &self.boot_image.to_le_bytes());
+        put(0x7c, &self.integrity.to_bytes());
+        out
+    }
+
+    /// That of a new WIM.
+    pub fn new(compression: Compression, chunk: u32, guid: Guid) -> Header {
+        let format = match compression {
+            Compression::None => 0,
+            Compression::Xpress => flag::COMPRESSED | flag::XPRESS,
+            Compression::Lzx => flag::COMPRESSED | flag::LZX,
+            Compression::Lzms => flag::COMPRESSED | flag::LZMS,
+        };
+        Header {
+            version: VERSIONS[usize::from(compression == Compression::Lzms)],
+            flags: format,
+            compression,
+            chunk: if compression == Compression::None { 0 } else { chunk },
+            guid,
+            images: 0,
+            boot_image: 0,
+            blob_table: ResourceHeader::default(),
+            xml: ResourceHeader::default(),
+            boot_metadata: ResourceHeader::default(),
+            integrity: ResourceHeader::default(),
+        }
+    }
+
     /// Whether it is marked as not to be changed.
     pub fn is_read_only(&self) -> bool {
         self.flags & flag::READ_ONLY != 0

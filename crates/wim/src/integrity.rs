@@ -1,18 +1,60 @@
 //! The integrity table: SHA-1 of each piece of the file from behind the header to the end of the blob table.
 
 use crate::header::{HEADER_LEN, Header};
+use crate::writer::Output;
 use rayon::prelude::*;
 use reseal_disk::ReadAt;
-use reseal_dtyp::{Result, View};
+use reseal_dtyp::{Error, Kind, Result, View};
 use sha1::{Digest, Sha1};
 
 /// Length of its head in bytes.
 const HEAD: usize = 12;
 /// Pieces are this long in WIMs of Windows, 10 MiB; longer ones are not read at once.
 const MAX_PIECE: u32 = 64 << 20;
+/// The length of a piece in tables of ours.
+const PIECE: u64 = 10 << 20;
 
-/// Ranges of the file whose SHA-1 is not the one in the table; `None` when the WIM has no table.
-pub(crate) fn check(store: &dyn ReadAt, header: &Header) -> Result<Option<Vec<std::ops::Range<u64>>>> {
+/// The table of a file whose blob table ends at `end`. `known` are the hashes of the first pieces, which did not change.
+pub(crate) fn table(output: &dyn Output, end: u64, known: &[[u8; 20]]) -> Result<Vec<u8>> {
+    let covered = end.saturating_sub(HEADER_LEN as u64);
+    let count = u32::try_from(covered.div_ceil(PIECE)).map_err(|_| {
+        Error::new(Kind::Limit, format!("{covered:#x} bytes are more than an integrity table covers"))
+    })?;
+    let mut out = Vec::with_capacity(HEAD + 20 * count as usize);
+    out.extend((HEAD as u32 + 20 * count).to_le_bytes());
+    out.extend(count.to_le_bytes());
+    out.extend((PIECE as u32).to_le_bytes());
+    let mut bytes = Vec::new();
+    for index in 0..u64::from(count) {
+        if let Some(hash) = known.get(index as usize) {
+            out.extend(hash);
+            continue;
+        }
+        let start = HEADER_LEN as u64 + index * PIECE;
+        bytes.resize(PIECE.min(end - start) as usize, 0);
+        output.read_at(start, &mut bytes)?;
+        out.extend(Sha1::digest(&bytes));
+    }
+    Ok(out)
+}
+
+/// The hashes of whole pieces below `unchanged` in the table of a WIM; none where its pieces have another length than ours.
+pub(crate) fn known(store: &dyn ReadAt, header: &Header, unchanged: u64) -> Result<Vec<[u8; 20]>> {
+    let Some((piece, hashes, end)) = read(store, header)? else { return Ok(Vec::new()) };
+    if u64::from(piece) != PIECE {
+        return Ok(Vec::new());
+    }
+    let whole = unchanged.min(end).saturating_sub(HEADER_LEN as u64) / PIECE;
+    let hash = |hash: &[u8]| {
+        let mut out = [0; 20];
+        out.copy_from_slice(hash);
+        out
+    };
+    Ok(hashes.chunks_exact(20).map(hash).take(whole as usize).collect())
+}
+
+/// Length of a piece, all hashes, and where what they cover ends; `None` when the WIM has no table.
+fn read(store: &dyn ReadAt, header: &Header) -> Result<Option<(u32, Vec<u8>, u64)>> {
     if header.integrity.is_absent() {
         return Ok(None);
     }
@@ -32,6 +74,12 @@ pub(crate) fn check(store: &dyn ReadAt, header: &Header) -> Result<Option<Vec<st
     }
     let mut hashes = vec![0; 20 * count as usize];
     store.read_at(header.integrity.offset + HEAD as u64, &mut hashes)?;
+    Ok(Some((piece, hashes, end)))
+}
+
+/// Ranges of the file whose SHA-1 is not the one in the table; `None` when the WIM has no table.
+pub(crate) fn check(store: &dyn ReadAt, header: &Header) -> Result<Option<Vec<std::ops::Range<u64>>>> {
+    let Some((piece, hashes, end)) = read(store, header)? else { return Ok(None) };
     let wrong: Vec<Option<std::ops::Range<u64>>> = hashes
         .par_chunks(20)
         .enumerate()

@@ -14,14 +14,23 @@
 mod blobs;
 mod chunks;
 mod dentry;
+mod edit;
 mod header;
 mod image;
 mod integrity;
+pub mod names;
+mod pack;
+mod parse;
 mod resource;
+mod serialize;
+mod solid;
 mod wim;
+mod writer;
 
 pub use blobs::{Blob, Sha1Hash};
 pub use dentry::{Stream, StreamKind, Times};
+pub use edit::NewFile;
 pub use header::{Compression, Header};
 pub use image::{Entry, FileId, Image};
 pub use wim::Wim;
+pub use writer::{Finished, Output, Storage, Writer};

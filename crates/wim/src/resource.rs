@@ -17,7 +17,7 @@ mod flag {
 pub(crate) struct ResourceHeader {
     /// Bytes in the file.
     pub(crate) stored: u64,
-    flags: u8,
+    pub(crate) flags: u8,
     /// Where they begin; of a blob in a solid resource, the offset in what that unpacks to.
     pub(crate) offset: u64,
     /// Bytes that it unpacks to.
@@ -25,6 +25,50 @@ pub(crate) struct ResourceHeader {
 }
 
 impl ResourceHeader {
+    /// That of a resource that is stored as it is.
+    pub(crate) fn plain(offset: u64, size: u64) -> ResourceHeader {
+        ResourceHeader { stored: size, flags: 0, offset, size }
+    }
+
+    /// That of a resource in compressed chunks.
+    pub(crate) fn compressed(offset: u64, stored: u64, size: u64) -> ResourceHeader {
+        ResourceHeader { stored, flags: flag::COMPRESSED, offset, size }
+    }
+
+    /// The same of metadata.
+    pub(crate) fn of_metadata(self) -> ResourceHeader {
+        ResourceHeader { flags: self.flags | flag::METADATA, ..self }
+    }
+
+    /// The same of a solid resource.
+    pub(crate) fn of_solid(self) -> ResourceHeader {
+        ResourceHeader { flags: self.flags | flag::SOLID, ..self }
+    }
+
+    /// The same elsewhere.
+    pub(crate) fn moved_to(self, offset: u64) -> ResourceHeader {
+        ResourceHeader { offset, ..self }
+    }
+
+    /// What the blob table says of a blob of `size` bytes in a solid resource, at an offset of all that its run unpacks to.
+    pub(crate) fn in_solid(offset: u64, size: u64) -> ResourceHeader {
+        ResourceHeader { stored: size, flags: flag::SOLID, offset, size: 0 }
+    }
+
+    /// As it is stored.
+    pub(crate) fn to_bytes(self) -> [u8; RESOURCE_HEADER_LEN] {
+        let mut out = [0; RESOURCE_HEADER_LEN];
+        out[..8].copy_from_slice(&(self.stored | u64::from(self.flags) << 56).to_le_bytes());
+        out[8..16].copy_from_slice(&self.offset.to_le_bytes());
+        out[16..].copy_from_slice(&self.size.to_le_bytes());
+        out
+    }
+
+    /// Where it ends in the file.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.stored)
+    }
+
     /// Reads the one at `at`.
     pub(crate) fn read(view: &View<'_>, at: usize) -> Result<ResourceHeader> {
         let word = view.u64(at, "resource size and flags")?;

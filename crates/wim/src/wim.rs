@@ -80,6 +80,102 @@ impl Wim {
         !self.blobs.solids.is_empty()
     }
 
+    /// Whether it has an integrity table.
+    pub fn has_integrity(&self) -> bool {
+        !self.header.integrity.is_absent()
+    }
+
+    pub(crate) fn table(&self) -> &BlobTable {
+        &self.blobs
+    }
+
+    /// Hashes of the pieces of the integrity table that lie below `unchanged`.
+    pub(crate) fn known_pieces(&self, unchanged: u64) -> Result<Vec<Sha1Hash>> {
+        integrity::known(&*self.store, &self.header, unchanged)
+    }
+
+    /// Fills `buf` with what the file has at an offset.
+    pub(crate) fn read_stored(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.store.read_at(offset, buf)
+    }
+
+    /// The chunks of a solid resource.
+    pub(crate) fn solid_chunks(&self, resource: usize) -> Result<&Chunks> {
+        if let Some(chunks) = self.solids[resource].get() {
+            return Ok(chunks);
+        }
+        let chunks = Chunks::of_solid(&*self.store, &self.blobs.solids[resource].0)?;
+        Ok(self.solids[resource].get_or_init(|| chunks))
+    }
+
+    /// Unpacks one of them.
+    pub(crate) fn unpack_solid(&self, chunks: &Chunks, index: usize) -> Result<Vec<u8>> {
+        chunks.unpack(&*self.store, index)
+    }
+
+    /// What each solid resource unpacks to, gaps between contents included. `Limit` above `max` bytes.
+    pub fn solid_contents(&self, max: u64) -> Result<Vec<Vec<u8>>> {
+        let content = |(resource, (_, size)): (usize, &(ResourceHeader, u64))| {
+            if *size > max {
+                return Err(Error::new(Kind::Limit, format!("{size} bytes, at most {max} are read at once")));
+            }
+            let mut out = vec![0; *size as usize];
+            self.solid_chunks(resource)?.unpack_all(&*self.store, &mut out)?;
+            Ok(out)
+        };
+        self.blobs.solids.iter().enumerate().map(content).collect()
+    }
+
+    /// The metadata of an image, from 1: what it is, and where it lies.
+    pub(crate) fn metadata_of(&self, number: u32) -> Result<(&Blob, ResourceHeader)> {
+        let blob = (number as usize).checked_sub(1).and_then(|at| self.blobs.metadata.get(at));
+        let blob = blob.ok_or_else(|| {
+            Error::not_found(format!("there is no image {number}: the WIM has {}", self.header.images))
+        })?;
+        match blob.place {
+            Place::Own(header) => Ok((blob, header)),
+            Place::Solid { .. } => Err(Error::damaged("blob table", "metadata", 0, "it lies in a solid resource")),
+        }
+    }
+
+    /// What the header and the blob table refer to, ascending and without overlaps: byte ranges of the file.
+    fn used(&self) -> Vec<Range<u64>> {
+        let own = |blob: &Blob| match blob.place {
+            Place::Own(header) => Some(header),
+            Place::Solid { .. } => None,
+        };
+        let header = &self.header;
+        let tables = [header.blob_table, header.xml, header.integrity];
+        let blobs = self.blobs.blobs.iter().chain(&self.blobs.metadata).filter_map(own);
+        let all = tables.into_iter().chain(blobs).chain(self.blobs.solids.iter().map(|(solid, _)| *solid));
+        let mut ranges: Vec<_> = all.map(|resource| resource.offset..resource.end()).collect();
+        ranges.push(0..HEADER_LEN as u64);
+        ranges.retain(|range| !range.is_empty());
+        ranges.sort_by_key(|range| range.start);
+        ranges
+    }
+
+    /// Where the last of it ends that anything refers to.
+    pub(crate) fn end(&self) -> u64 {
+        self.used().iter().map(|range| range.end).max().unwrap_or(0).min(self.store.len())
+    }
+
+    /// Byte ranges of the file that nothing refers to, of at least eight bytes: what was changed and appended anew leaves them.
+    pub fn holes(&self) -> Vec<Range<u64>> {
+        let mut at = 0;
+        let mut out = Vec::new();
+        for range in self.used() {
+            if range.start >= at + 8 {
+                out.push(at..range.start);
+            }
+            at = at.max(range.end);
+        }
+        if self.store.len() >= at + 8 {
+            out.push(at..self.store.len());
+        }
+        out
+    }
+
     /// Bytes of the file.
     pub fn file_len(&self) -> u64 {
         self.store.len()
@@ -95,16 +191,10 @@ impl Wim {
 
     /// Reads an image, from 1. `NotFound` where there is none; `Damaged` when its metadata is not what its SHA-1 says.
     pub fn image(&self, number: u32) -> Result<Image> {
-        let blob = (number as usize).checked_sub(1).and_then(|at| self.blobs.metadata.get(at));
-        let blob = blob.ok_or_else(|| {
-            Error::not_found(format!("there is no image {number}: the WIM has {}", self.header.images))
-        })?;
-        let Place::Own(header) = blob.place else {
-            return Err(Error::damaged("blob table", "metadata", 0, "it lies in a solid resource"));
-        };
+        let (blob, header) = self.metadata_of(number)?;
         let metadata = read_whole(&*self.store, &self.header, &header, "metadata resource", MAX_METADATA)?;
         check_hash("metadata resource", header.offset, &metadata, &blob.hash)?;
-        Image::read(metadata).map_err(|e| e.within(format!("image {number}")))
+        Image::read(&metadata).map_err(|e| e.within(format!("image {number}")))
     }
 
     /// The blob with this content; `Damaged` where the table has none. Zeros stand for the empty content: `None`.
@@ -157,13 +247,7 @@ impl Wim {
     /// Part of what a solid resource unpacks to.
     fn read_solid(&self, resource: usize, offset: u64, buf: &mut [u8]) -> Result<()> {
         let range = offset..offset + buf.len() as u64;
-        let chunks = match self.solids[resource].get() {
-            Some(chunks) => chunks,
-            None => {
-                let chunks = Chunks::of_solid(&*self.store, &self.blobs.solids[resource])?;
-                self.solids[resource].get_or_init(|| chunks)
-            }
-        };
+        let chunks = self.solid_chunks(resource)?;
         for index in chunks.covering(&range) {
             let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let known = known.filter(|known| (known.resource, known.index) == (resource, index));

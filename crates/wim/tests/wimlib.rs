@@ -148,6 +148,6 @@ fn entries_in_two_folders_are_refused() {
         bytes.extend(entry);
     }
     bytes.extend([0; 8]);
-    let error = reseal_wim::Image::read(bytes).unwrap_err().to_string();
+    let error = reseal_wim::Image::read(&bytes).unwrap_err().to_string();
     assert!(error.contains("in two folders"), "{error}");
 }

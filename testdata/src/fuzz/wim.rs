@@ -1,7 +1,7 @@
 //! WIM files: the container as a whole, and metadata resources, which a SHA-1 would keep from being reached.
 
 use reseal_disk::MemoryDisk;
-use reseal_wim::{FileId, Image, Wim};
+use reseal_wim::{Image, Wim};
 use sha1::Digest;
 use std::sync::Arc;
 
@@ -32,14 +32,20 @@ fn container(file: &[u8]) {
 }
 
 fn image(metadata: &[u8]) {
-    let Ok(image) = Image::read(metadata.to_vec()) else { return };
-    for file in (0..image.file_count() as u32).map(FileId) {
+    let Ok(image) = Image::read(metadata) else { return };
+    for file in image.files() {
         let entries: usize =
             image.names(file).map(|(folder, entry)| usize::from(image.is_dir(folder)) + entry.name.len()).sum();
         assert!(file == image.root() || entries > 0, "a file without a name");
         image.descriptor(file);
         image.streams(file);
     }
+    // What is written is read back as the same image, and the same bytes are written once more.
+    let Ok(written) = image.to_metadata() else { return };
+    let again = Image::read(&written).unwrap_or_else(|e| panic!("what was written is refused: {e}"));
+    assert_eq!(again.files().count(), image.files().count());
+    assert_eq!(again.references(), image.references());
+    assert_eq!(again.to_metadata().ok(), Some(written));
 }
 
 /// A directory entry: name, attributes, where its children are; its length is in the first eight bytes.

@@ -33,7 +33,7 @@ impl WimTree {
     }
 
     fn files(&self) -> impl Iterator<Item = FileId> {
-        (0..self.image.file_count() as u32).map(FileId)
+        self.image.files()
     }
 
     fn stream(&self, file: FileId, name: &[u16]) -> Result<&Stream> {
@@ -58,20 +58,6 @@ impl WimTree {
     }
 }
 
-/// Letters that differ in case only are one, as on a volume of Windows.
-fn same_name(a: &[u16], b: &[u16]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || upper(*a) == upper(*b))
-}
-
-fn upper(unit: u16) -> u16 {
-    let Some(letter) = char::from_u32(u32::from(unit)) else { return unit };
-    let mut upper = letter.to_uppercase();
-    match (upper.next(), upper.next()) {
-        (Some(one), None) => u16::try_from(u32::from(one)).unwrap_or(unit),
-        _ => unit,
-    }
-}
-
 fn node(file: FileId) -> NodeId {
     NodeId(u64::from(file.0))
 }
@@ -82,10 +68,11 @@ impl Tree for WimTree {
     }
 
     fn lookup(&self, folder: NodeId, name: &[u16]) -> Result<Option<NodeId>> {
-        let entries = self.image.entries(self.file(folder)?);
-        let exact = entries.iter().find(|entry| entry.name == name);
+        let folder = self.file(folder)?;
+        let entries = || self.image.entries(folder);
+        let exact = entries().find(|entry| entry.name == name);
         let found = exact.or_else(|| {
-            entries.iter().find(|entry| same_name(&entry.name, name) || same_name(&entry.short_name, name))
+            entries().find(|entry| names::same(&entry.name, name) || names::same(&entry.short_name, name))
         });
         Ok(found.map(|entry| node(entry.file)))
     }
@@ -101,7 +88,7 @@ impl Tree for WimTree {
                 size: content.transpose()?.unwrap_or(0),
             })
         };
-        self.image.entries(self.file(folder)?).iter().map(entry).collect()
+        self.image.entries(self.file(folder)?).map(entry).collect()
     }
 
     fn size(&self, node: NodeId) -> Result<u64> {
@@ -184,7 +171,7 @@ impl Tree for WimTree {
         }
         let is_named = |file: &FileId| self.image.names(*file).any(|(_, e)| utf16_lossy(&e.name).contains(DOMAIN_TEXT));
         Ok(Survey {
-            files: self.image.file_count() as u64,
+            files: self.image.files().count() as u64,
             encrypted: self.files().filter(|file| self.image.attributes(*file) & ENCRYPTED != 0).map(node).collect(),
             named_after_sids: self.files().filter(is_named).map(node).collect(),
             domains,
