@@ -11,6 +11,7 @@ pub mod drivers;
 pub mod esp;
 pub mod fuzz;
 pub mod oracle;
+pub mod power;
 pub mod real;
 mod registry;
 mod texts;

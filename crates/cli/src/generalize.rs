@@ -1,10 +1,10 @@
 //! `reseal generalize`.
 
-use crate::args::{Generalize, KeepOrDrop, KeepOrGeneralize, KeepOrRearm, Mode};
+use crate::args::{Generalize, KeepOrDrop, KeepOrGeneralize, KeepOrRearm, Mode, WimResources};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::{Context, Result};
-use reseal::{BootTo, Inputs, Options, Reference, RuleFile, SidChoice, StepSelection};
+use reseal::{BootTo, Inputs, Options, Plan, Reference, RuleFile, SidChoice, StepSelection, WimStorage};
 
 pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
     let (options, inputs) = match (options(args), inputs(args)) {
@@ -30,7 +30,9 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
             if args.edit.json {
                 render::json(&report)?;
             } else {
-                render::out(&render::plan(&report.plan, true));
+                for plan in std::iter::once(&report.plan).chain(&report.more) {
+                    render::out(&render::plan(plan, true));
+                }
                 render::out(&render::written(&report));
             }
             if report.plan.sid.as_ref().is_some_and(|sid| sid.shared_by_copies) {
@@ -49,10 +51,11 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
         }
         _ => {
             drop(progress);
-            if args.edit.json {
-                render::json(planned.plan())?;
-            } else {
-                render::out(&render::plan(planned.plan(), false));
+            let plans = planned.plans();
+            match &plans[..] {
+                [only] if args.edit.json => render::json(only)?,
+                several if args.edit.json => render::json(&Plans { schema: "reseal.plans/1", plans: several })?,
+                all => all.iter().for_each(|plan| render::out(&render::plan(plan, false))),
             }
         }
     }
@@ -61,6 +64,13 @@ pub(crate) fn generalize(args: &Generalize) -> Result<Exit> {
         return Ok(Exit::NothingToDo);
     }
     Ok(Exit::Done)
+}
+
+/// Plans for several images of one file.
+#[derive(serde::Serialize)]
+struct Plans<'a> {
+    schema: &'static str,
+    plans: &'a [&'a Plan],
 }
 
 fn options(args: &Generalize) -> Result<Options> {
@@ -102,6 +112,11 @@ fn options(args: &Generalize) -> Result<Options> {
         drop_devices: args.devices == KeepOrDrop::Drop,
         rearm: args.activation == KeepOrRearm::Rearm,
         generalize_boot: args.boot == KeepOrGeneralize::Generalize,
+        wim_storage: match args.wim_resources {
+            WimResources::Compressed => WimStorage::Compressed,
+            WimResources::Plain => WimStorage::Plain,
+            WimResources::Chunks => WimStorage::PlainChunks,
+        },
         installation: args.edit.installation,
     })
 }

@@ -182,6 +182,8 @@ pub(crate) fn checklist(list: &Checklist) -> String {
 pub(crate) fn written(report: &Report) -> String {
     let how = match report.method {
         "in-place" => format!("in place, after a journal of {} bytes", report.journal_bytes),
+        "appended" => "behind the end of the WIM, then its header".to_owned(),
+        "rebuilt" => "to a WIM that holds nothing else".to_owned(),
         copy => format!("over a {copy}"),
     };
     format!("{}: {} bytes written {how}\n", report.output.display(), report.written_bytes)

@@ -4,9 +4,10 @@
 
 use crate::host::{read_exact_at, write_all_at};
 use crate::io::ReadAt;
+use crate::new_file::NewFile;
 use crate::overlay::{Overlay, PAGE};
 use reseal_dtyp::{Error, Kind, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -35,63 +36,18 @@ pub struct Committed {
 /// Called with the bytes done and the bytes in all.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
-/// Removes the temporary file unless the rename has taken it away.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Nothing to do about a failure here; the name says what the file is.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// Writes the image with its changes to `out`, which must not exist.
 pub(crate) fn commit_to(overlay: &Overlay, out: &Path, progress: Progress<'_>) -> Result<Committed> {
-    if out.symlink_metadata().is_ok() {
-        let detail = format!("{} exists; name another output or remove it first", out.display());
-        return Err(Error::new(Kind::Conflict, detail));
-    }
-    let mut name =
-        out.file_name().ok_or_else(|| Error::unsupported(format!("{} names no file", out.display())))?.to_owned();
-    name.push(".reseal-tmp");
-    let temporary = Temporary(out.with_file_name(name));
-    let context = |e| Error::io(format!("cannot write {}", temporary.0.display()), e);
-    // A temporary file that a killed run left is worth nothing.
-    let _ = std::fs::remove_file(&temporary.0);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary.0).map_err(context)?;
-    let method = copy_all(overlay, &file, progress).map_err(context)?;
-    let changed_bytes = write_changes(overlay, &file).map_err(|e| e.within(temporary.0.display()))?;
+    let new = NewFile::create(out)?;
+    let context = |e| new.failed("write", e);
+    let file = new.file();
+    let method = copy_all(overlay, file, progress).map_err(context)?;
+    let changed_bytes = write_changes(overlay, file).map_err(|e| e.within(new.path().display()))?;
     file.set_len(overlay.len()).map_err(context)?;
     file.sync_all().map_err(context)?;
-    check(overlay, &file).map_err(|e| e.within(temporary.0.display()))?;
-    publish(&temporary.0, out)?;
-    sync_folder(out)?;
+    check(overlay, file).map_err(|e| e.within(new.path().display()))?;
+    new.publish()?;
     Ok(Committed { path: out.to_owned(), method, changed_bytes, len: overlay.len() })
-}
-
-/// Gives the file its final name without replacing a file that came there meanwhile.
-fn publish(from: &Path, to: &Path) -> Result<()> {
-    let context = |e| Error::io(format!("cannot rename {} to {}", from.display(), to.display()), e);
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            Ok(()) => return Ok(()),
-            // The file system does not know the flag: a plain rename follows.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
-            Err(e) => return Err(context(e.into())),
-        }
-    }
-    std::fs::rename(from, to).map_err(context)
-}
-
-fn sync_folder(path: &Path) -> Result<()> {
-    if cfg!(unix) {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let context = |e| Error::io(format!("cannot make the new name in {} durable", folder.display()), e);
-        File::open(folder).and_then(|f| f.sync_all()).map_err(context)?;
-    }
-    Ok(())
 }
 
 fn copy_all(overlay: &Overlay, out: &File, progress: Progress<'_>) -> std::io::Result<CopyMethod> {

@@ -75,6 +75,15 @@ pub fn open_file(path: &Path) -> Result<Arc<dyn ReadAt>> {
     Ok(Arc::new(Overlay::new(host)))
 }
 
+/// Opens a file that is no disk, to be read and then written through the second value; nobody else may use it meanwhile.
+/// `Interrupted` when a half-done commit lies beside it.
+pub fn open_file_for_writing(path: &Path) -> Result<(Arc<dyn ReadAt>, HostMedia)> {
+    let host = HostFile::open(path, Access::Write)?;
+    journal::interrupted(path)?;
+    let media = HostMedia::of(&host, None)?;
+    Ok((Arc::new(Overlay::new(host)), media))
+}
+
 impl Disk {
     /// Opens an image file or block device for reading. `Conflict` when another program writes to it; `Unsupported` for a
     /// format that is not handled; `Interrupted` when a half-done commit lies beside it.

@@ -1,11 +1,9 @@
 //! Commit in place under loss of power, faults and foreign hands: the image is the old one or the new one.
 
-mod sim;
-
 use reseal_disk::journal::{Change, Commit, MARK, Name, Recovered, commit, recover, undo};
 use reseal_dtyp::{Kind, Result};
+use reseal_testdata::power::{Choice, Fault, Sim};
 use sha2::{Digest, Sha256};
-use sim::{Choice, Fault, Sim};
 
 /// Where the boot sector's OEM id stands.
 const MARK_AT: u64 = 33 * 512 + 3;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind, Result, Within};
 use crate::generalize::ShownFinding;
-use crate::image::Image;
+use crate::image::DiskImage;
 use crate::ntfs_tree::NtfsTree;
 use crate::scope::MachineHive;
 use crate::tree::{NodeId, Tree, TreeEdit};
@@ -32,7 +32,7 @@ pub struct FsEntry {
 }
 
 /// The one NTFS volume that a path can mean: the selected partition, else the one with Windows, else the only one.
-fn volume(image: &Image) -> Result<Volume> {
+fn volume(image: &DiskImage) -> Result<Volume> {
     let mut ntfs = Vec::new();
     for partition in image.partitions() {
         if image.probe(partition)? == Probe::Ntfs {
@@ -70,7 +70,7 @@ impl Files {
         let tree: Box<dyn Tree> = match WimFile::tree(text) {
             Some(tree) => Box::new(tree?),
             None => {
-                let image = Image::open(text)?;
+                let image = DiskImage::open(text)?;
                 Box::new(NtfsTree { volume: volume(&image).within(image.path().display())? })
             }
         };
@@ -225,8 +225,8 @@ enum Source {
     File,
     /// An image of a WIM, which is only read.
     Wim,
-    Image {
-        image: Box<Image>,
+    Disk {
+        image: Box<DiskImage>,
         tree: Box<NtfsTree>,
         node: NodeId,
         logs: Vec<NodeId>,
@@ -273,10 +273,10 @@ impl HiveAccess {
             let (hive, subject, _, _) = HiveAccess::find(&tree?, hive)?;
             return Ok(HiveAccess { hive, source: Source::Wim, subject });
         }
-        let image = Box::new(Image::open(target)?);
+        let image = Box::new(DiskImage::open(target)?);
         let tree = Box::new(NtfsTree { volume: volume(&image)? });
         let (hive, subject, node, logs) = HiveAccess::find(&*tree, hive)?;
-        Ok(HiveAccess { hive, source: Source::Image { image, tree, node, logs }, subject })
+        Ok(HiveAccess { hive, source: Source::Disk { image, tree, node, logs }, subject })
     }
 
     /// A hive in a tree, its path, its file and those of its logs.
@@ -379,7 +379,7 @@ impl HiveAccess {
             Source::Wim => Err(Error::new(Kind::Unsupported, "a hive in a WIM is only read, so far")
                 .hint("export it with `reseal fs cat`, edit the file, and put it back with `wimlib-imagex update`")
                 .subject(self.subject)),
-            Source::Image { image, mut tree, node, logs } => {
+            Source::Disk { image, mut tree, node, logs } => {
                 let state = crate::volume_state::VolumeState::of(&tree.volume, "volume".to_owned());
                 if let Some(why) = state.dirty {
                     let hint = "boot the image once and shut it down fully";

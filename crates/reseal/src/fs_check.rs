@@ -2,7 +2,7 @@
 
 use crate::error::{Result, Within};
 use crate::generalize::ShownFinding;
-use crate::image::Image;
+use crate::image::{DiskImage, Image};
 use reseal_ntfs::{Probe, StageResult};
 use serde::Serialize;
 
@@ -56,13 +56,14 @@ pub trait CheckObserver {
 
 /// Every check of every selected NTFS volume.
 pub fn fs_check(image: &Image, observer: &mut dyn CheckObserver) -> Result<Vec<VolumeCheck>> {
+    let image = image.disk()?;
     let mut run = || -> Result<Vec<VolumeCheck>> {
         let mut out = Vec::new();
         for partition in image.partitions() {
             if image.probe(partition)? != Probe::Ntfs {
                 continue;
             }
-            let place = Image::place(partition);
+            let place = DiskImage::place(partition);
             observer.volume(&place);
             let mut stages = Vec::new();
             let mut done = |result: StageResult| {

@@ -1,20 +1,18 @@
-//! The main job: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
+//! The main job on a disk: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
 
 use crate::boot_store::{BootStores, StoreAt};
-use crate::error::{Error, Kind, Result, Within};
-use crate::guards::{self, Refusal, Subject};
+use crate::error::{Result, Within};
+use crate::guards::Refusal;
 use crate::hives::HiveSet;
-use crate::image::{Image, Windows};
+use crate::image::{DiskImage, Windows};
 use crate::inputs::Inputs;
 use crate::ntfs_tree::NtfsTree;
 use crate::options::Options;
 use crate::rules::recipe::RecipeEntry;
-use crate::session::Session;
-use crate::steps::STEPS;
-use crate::tree::{NodeId, Tree};
-use crate::{Change, Facts, SidOutcome, StepOutcome, invariants, leaving, scrub, stray_hives, strays, unwiped};
+use crate::staging::{Around, Staged, sound, strict};
+use crate::{Change, Facts, SidOutcome, StepOutcome, scrub, stray_hives, strays, unwiped};
 use reseal_disk::Partition;
-use reseal_dtyp::{DomainSid, Finding, Guid, Level};
+use reseal_dtyp::{DomainSid, Finding, Guid};
 use reseal_sid::SidMap;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -92,10 +90,10 @@ impl From<Finding> for ShownFinding {
     }
 }
 
-/// A plan with everything that is needed to commit it. Dropping it is the dry run.
+/// A plan for a disk with everything that is needed to commit it.
 #[derive(Debug)]
-pub struct Planned {
-    pub(crate) image: Image,
+pub(crate) struct DiskPlanned {
+    pub(crate) image: DiskImage,
     inputs: Inputs,
     plan: Plan,
     pub(crate) partition: Partition,
@@ -149,11 +147,18 @@ pub struct Report {
     pub journal_bytes: u64,
     /// What was done.
     pub plan: Plan,
+    /// What was done with further images of the same file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Plan>,
 }
 
-/// Plans to generalize the image. `Refused` when a guard refuses, with all guards that do.
-pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Observer) -> Result<Planned> {
-    options.check()?;
+/// Plans to generalize the installation of a disk.
+pub(crate) fn plan_disk(
+    image: DiskImage,
+    options: &Options,
+    inputs: &Inputs,
+    observer: &dyn Observer,
+) -> Result<DiskPlanned> {
     let path = image.path().display().to_string();
     let run = || -> Result<(Plan, Partition, Written)> {
         let windows = image.one_windows(options.installation)?;
@@ -162,172 +167,44 @@ pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Obs
         Ok((plan, partition, written))
     };
     let (plan, partition, written) = run().within(path)?;
-    Ok(Planned { image, inputs: *inputs, plan, partition, written, scrub: options.scrub })
+    Ok(DiskPlanned { image, inputs: *inputs, plan, partition, written, scrub: options.scrub })
 }
 
 /// Everything between opening and the finished overlay.
 fn stage(
-    image: &Image,
+    image: &DiskImage,
     windows: Windows,
     options: &Options,
     inputs: &Inputs,
     observer: &dyn Observer,
 ) -> Result<(Plan, Written)> {
     let Windows { partition, mut tree, state } = windows;
-    observer.phase("reading");
-    let roots = roots(&tree)?;
-    let (hives, survey) = rayon::join(|| HiveSet::load(&tree, &roots), || tree.survey());
-    let (mut hives, mut survey) = (hives?, survey?);
-    let facts = Facts::read(&hives)?;
-    let disk = &image.disk_facts(&partition)?;
-    let mut stores = BootStores::find(image, Some(&partition))?;
-    let (boot, volume, answer) = (&stores, &state, options.unattend.as_deref());
-    let leaving = &leaving::users(options, &facts)?;
-    let subject =
-        Subject { facts: &facts, hives: &hives, tree: &tree, volume, survey: &survey, disk, boot, answer, leaving };
-    let (checked, refusals) = guards::preflight(&subject, options)?;
-    observer.phase("checking");
-    let mut findings = std::mem::take(&mut hives.findings);
-    findings.extend(sound(std::mem::take(&mut survey.findings), "before")?);
-    findings.extend(checked.iter().flat_map(|check| check.findings(options)));
-    let broken_before = invariants::broken(&hives, &tree)?;
-    let fixed = invariants::untouchable(&hives)?;
     let free = tree.volume.free_map()?;
-
-    observer.phase("staging");
-    let mut staged = Staged::default();
-    let mut session = Session {
-        spec: STEPS[0].spec(),
-        facts: &facts,
-        options,
-        inputs,
-        hives: &mut hives,
-        boot: &mut stores,
-        disk,
-        tree: &mut tree,
-        survey: &survey,
-        changes: &mut staged.changes,
-        findings: &mut findings,
-        recipe: &mut staged.recipe,
-        in_rule: false,
-        sid: &mut staged.sid,
-    };
-    staged.steps = run_steps(&mut session)?;
-    findings.extend(hives.self_check(&tree)?);
+    let mut stores = BootStores::find(image, Some(&partition))?;
+    let disk = &image.disk_facts(&partition)?;
+    let around = Around { state: &state, disk, boot: &mut stores };
+    let mut staged = Staged::run(&mut tree, around, options, inputs, observer)?;
     let stores = stores.write(image)?;
-    let hives_written = hives.store(&mut tree, inputs.now())? + stores.len();
-    scrub::volume(options, observer, &mut tree, (&mut staged.changes, &mut staged.steps), &mut findings)?;
+    let hives_written = staged.hives.store(&mut tree, inputs.now())? + stores.len();
+    scrub::volume(options, observer, &mut tree, (&mut staged.changes, &mut staged.steps), &mut staged.findings)?;
 
     observer.phase("self-check");
-    findings.extend(compare_invariants(broken_before, invariants::broken(&hives, &tree)?)?);
-    let kept = invariants::is_untouched(&fixed, &invariants::untouchable(&hives)?, options.leave_domain);
-    refuse_unless(kept, "the boot key or the start of a service changed")?;
+    staged.check_invariants(&tree, options)?;
     if hives_written > 0 || !staged.changes.is_empty() {
-        read_back(image, &partition, &tree, &hives)?;
+        read_back(image, &partition, &tree, &staged.hives)?;
     }
-    strict(options, &findings)?;
-    let plan = Plan {
-        schema: "reseal.plan/1",
-        image: image.path().display().to_string(),
-        partition: state.place,
-        allowed: refusals,
-        unproven: unproven(&staged.steps),
-        facts,
-        steps: staged.steps,
-        changes: staged.changes,
-        recipe: staged.recipe,
-        findings: shown(findings),
-        notes: checked.iter().flat_map(|check| check.notes(options)).collect(),
-        sid: staged.sid,
-        hives_written,
-        changed_bytes: image.disk.changed_bytes()?,
-        unwiped: unwiped::of(options, &tree.volume, &free)?,
-    };
-    Ok((plan, Written::of(&hives, stores, options)))
-}
-
-/// Every step that runs, in order.
-fn run_steps(session: &mut Session<'_>) -> Result<Vec<StepOutcome>> {
-    let (options, is_server) = (session.options, session.facts.is_server());
-    let mut out = Vec::new();
-    for step in STEPS.iter().filter(|step| options.runs(step.spec(), is_server)) {
-        let (spec, before) = (step.spec(), session.changes.len());
-        session.spec = spec;
-        session.in_rule = false;
-        let note = step.stage(session).within(format!("step {}", spec.id))?;
-        let changes = session.changes.len() - before;
-        out.push(StepOutcome { id: spec.id, changes, note, evidence: spec.evidence });
-    }
-    Ok(out)
-}
-
-/// What must hold whatever the steps do.
-fn refuse_unless(holds: bool, else_what: &str) -> Result<()> {
-    let defect = || Error::new(Kind::Internal, else_what).hint("this is a defect of reseal; nothing was written");
-    if holds { Ok(()) } else { Err(defect()) }
-}
-
-/// What the steps have left.
-#[derive(Debug, Default)]
-struct Staged {
-    changes: Vec<Change>,
-    steps: Vec<StepOutcome>,
-    recipe: Vec<RecipeEntry>,
-    sid: Option<SidOutcome>,
-}
-
-pub(crate) fn shown(findings: Vec<Finding>) -> Vec<ShownFinding> {
-    let mut shown: Vec<ShownFinding> = findings.into_iter().map(ShownFinding::from).collect();
-    shown.sort();
-    shown.dedup();
-    shown
-}
-
-/// What only a real Windows can confirm about the steps that change something.
-fn unproven(steps: &[StepOutcome]) -> Vec<String> {
-    let changed = |id| steps.iter().any(|outcome| outcome.id == id && outcome.changes > 0);
-    let specs = STEPS.iter().map(|step| step.spec());
-    let open = specs.filter(|spec| changed(spec.id) && !spec.unproven.is_empty());
-    open.map(|spec| format!("{}: {}", spec.id, spec.unproven)).collect()
-}
-
-/// The volume's root, and the former installation that an upgrade left behind.
-pub(crate) fn roots(tree: &dyn Tree) -> Result<Vec<(NodeId, String)>> {
-    let root = tree.root();
-    let mut out = vec![(root, String::new())];
-    if let Some(old) = tree.resolve(root, "Windows.old")? {
-        out.push((old, r"\Windows.old".to_owned()));
-    }
-    Ok(out)
-}
-
-/// Damage refuses, notes are passed on.
-pub(crate) fn sound(mut findings: Vec<Finding>, when: &str) -> Result<Vec<Finding>> {
-    // The state of the volume is the guard's to judge: whoever allowed it knows.
-    findings.retain(|f| f.id != "volume-dirty" && f.id != "log-not-clean");
-    let damage: Vec<&Finding> = findings.iter().filter(|f| f.level > Level::Note).collect();
-    match damage.first() {
-        None => Ok(findings),
-        Some(first) => Err(Error::new(
-            Kind::Damaged,
-            format!("the volume does not pass its check {when} the change: {first} ({} findings)", damage.len()),
-        )
-        .hint("`reseal fs check IMAGE` lists all findings; in Windows run `chkdsk C: /f`; nothing was written")),
-    }
-}
-
-/// What was broken before is passed on as a finding; what staging broke is a defect.
-pub(crate) fn compare_invariants(before: Vec<Finding>, after: Vec<Finding>) -> Result<Vec<Finding>> {
-    if let Some(new) = after.iter().find(|finding| !before.contains(finding)) {
-        return Err(Error::new(Kind::Internal, format!("the sealed image would not work: {new}"))
-            .hint("this is a defect of reseal; nothing was written"));
-    }
-    Ok(after)
+    strict(options, &staged.findings)?;
+    let written = Written::of(&staged.hives, stores, options);
+    let mut plan = staged.into_plan(image.path().display().to_string(), state.place, options);
+    plan.hives_written = hives_written;
+    plan.changed_bytes = image.disk.changed_bytes()?;
+    plan.unwiped = unwiped::of(options, &tree.volume, &free)?;
+    Ok((plan, written))
 }
 
 /// Opens the staged volume anew, checks it, and reads every written hive as Windows would.
 pub(crate) fn read_back(
-    image: &Image,
+    image: &DiskImage,
     partition: &reseal_disk::Partition,
     staged: &NtfsTree,
     hives: &HiveSet,
@@ -339,35 +216,19 @@ pub(crate) fn read_back(
     read
 }
 
-fn strict(options: &Options, findings: &[Finding]) -> Result<()> {
-    match findings.first() {
-        Some(first) if options.strict => {
-            Err(Error::new(Kind::Refused, format!("--strict: {first} ({} findings)", findings.len()))
-                .hint("without --strict findings are reported only"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A SID of the report.
 fn parsed(sid: &str) -> Result<DomainSid> {
     sid.parse().map_err(|e: reseal_dtyp::Error| e.into())
 }
 
-impl Planned {
-    /// What would be done.
-    pub fn plan(&self) -> &Plan {
+impl DiskPlanned {
+    pub(crate) fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// Whether nothing would be done.
-    pub fn is_empty(&self) -> bool {
-        self.plan.changes.is_empty() && self.plan.hives_written == 0
     }
 
     /// Writes the sealed image to a new file. Before its last act, a rename, there is no file of that name; after it, the
     /// whole new image.
-    pub fn commit_to(self, out: &Path, observer: &dyn Observer) -> Result<Report> {
+    pub(crate) fn commit_to(self, out: &Path, observer: &dyn Observer) -> Result<Report> {
         self.refuse_strays(observer)?;
         let guids = self.write_guids();
         observer.phase("writing");
@@ -384,6 +245,7 @@ impl Planned {
             written_bytes: done.changed_bytes,
             journal_bytes: 0,
             plan: self.plan,
+            more: Vec::new(),
         })
     }
 
@@ -391,13 +253,13 @@ impl Planned {
     /// is the old image or, after [`crate::recover`], the new one.
     ///
     /// `Interrupted` when the image needs a recovery; after every other error it is untouched.
-    pub fn commit_in_place(self, how: InPlace<'_>, observer: &dyn Observer) -> Result<Report> {
+    pub(crate) fn commit_in_place(self, how: InPlace<'_>, observer: &dyn Observer) -> Result<Report> {
         self.refuse_strays(observer)?;
         let guids = self.write_guids();
         observer.phase("writing");
         let path = self.image.path().to_owned();
         let how = reseal_disk::InPlace {
-            marks: &[Image::mark_of(&self.partition)],
+            marks: &[DiskImage::mark_of(&self.partition)],
             journal_folder: how.journal_folder,
             keep_undo: how.keep_undo,
         };
@@ -413,6 +275,7 @@ impl Planned {
             written_bytes: written.changed,
             journal_bytes: written.journal,
             plan: self.plan,
+            more: Vec::new(),
         })
     }
 

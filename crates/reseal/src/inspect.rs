@@ -6,11 +6,14 @@ use crate::error::{Result, Within};
 use crate::generalize::ShownFinding;
 use crate::guards::{self, Checked, Refusal, Subject};
 use crate::hives::HiveSet;
-use crate::image::Image;
+use crate::image::{DiskFacts, DiskImage, Image, Medium, Windows};
 use crate::tree::Tree;
+use crate::volume_state::VolumeState;
+use crate::wim::{WimImages, WimTree};
 use reseal_disk::{PartitionType, Scheme};
 use reseal_ntfs::Probe;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Everything that is known of an image without changing it.
 #[derive(Debug, Clone, Serialize)]
@@ -19,17 +22,17 @@ pub struct Inspection {
     pub schema: &'static str,
     /// The image file.
     pub image: String,
-    /// Container: raw, vhdx-fixed, vhdx-dynamic.
+    /// Container: raw, vhdx-fixed, vhdx-dynamic, wim.
     pub format: &'static str,
     /// Length of the file in bytes.
     pub file_bytes: u64,
-    /// Length of the disk in bytes.
+    /// Length of the disk in bytes; of a WIM, of the file.
     pub disk_bytes: u64,
     /// Logical sector size, where the container states it.
     pub sector_bytes: Option<u32>,
     /// Entries of the container's log that would be replayed.
     pub container_log_entries: usize,
-    /// gpt, mbr, bare or unknown.
+    /// gpt, mbr, bare or unknown; none of a WIM.
     pub scheme: &'static str,
     /// The partitions.
     pub partitions: Vec<PartitionInfo>,
@@ -105,6 +108,35 @@ pub struct HiveInfo {
 
 /// Reads everything that guards look at.
 pub fn inspect(image: &Image) -> Result<Inspection> {
+    match &image.0 {
+        Medium::Disk(disk) => inspect_disk(disk),
+        Medium::Wim(wim) => inspect_wim(wim).within(wim.path().display()),
+    }
+}
+
+fn inspect_wim(images: &WimImages) -> Result<Inspection> {
+    let mut installations = Vec::new();
+    for place in wim_places(images)? {
+        let name = place.state.place.clone();
+        installations.push(installation(&place).within(name)?);
+    }
+    let bytes = images.wim().file_len();
+    Ok(Inspection {
+        schema: "reseal.inspect/1",
+        image: images.path().display().to_string(),
+        format: "wim",
+        file_bytes: bytes,
+        disk_bytes: bytes,
+        sector_bytes: None,
+        container_log_entries: 0,
+        scheme: "none",
+        partitions: Vec::new(),
+        boot_stores: Vec::new(),
+        installations,
+    })
+}
+
+fn inspect_disk(image: &DiskImage) -> Result<Inspection> {
     let run = || -> Result<Inspection> {
         let disk = &image.disk;
         let scheme = match image.table.scheme {
@@ -118,9 +150,9 @@ pub fn inspect(image: &Image) -> Result<Inspection> {
             partitions.push(partition_info(image, partition)?);
         }
         let mut installations = Vec::new();
-        for windows in image.windows()? {
-            let place = windows.state.place.clone();
-            installations.push(installation(image, windows).within(place)?);
+        for place in disk_places(image)? {
+            let name = place.state.place.clone();
+            installations.push(installation(&place).within(name)?);
         }
         Ok(Inspection {
             schema: "reseal.inspect/1",
@@ -139,7 +171,7 @@ pub fn inspect(image: &Image) -> Result<Inspection> {
     run().within(image.path().display())
 }
 
-fn partition_info(image: &Image, partition: &reseal_disk::Partition) -> Result<PartitionInfo> {
+fn partition_info(image: &DiskImage, partition: &reseal_disk::Partition) -> Result<PartitionInfo> {
     let probe = image.probe(partition)?;
     let content = match probe {
         Probe::Ntfs => "ntfs",
@@ -173,6 +205,36 @@ fn partition_info(image: &Image, partition: &reseal_disk::Partition) -> Result<P
     Ok(PartitionInfo { number, ty, name, offset, bytes, content, ntfs, error })
 }
 
+/// An installation with what lies around it.
+struct Place {
+    tree: Box<dyn Tree>,
+    state: VolumeState,
+    disk: DiskFacts,
+    boot: BootStores,
+}
+
+fn disk_places(image: &DiskImage) -> Result<Vec<Place>> {
+    let place = |windows: Windows| -> Result<Place> {
+        let disk = image.disk_facts(&windows.partition)?;
+        let boot = BootStores::find(image, Some(&windows.partition))?;
+        Ok(Place { tree: Box::new(windows.tree), state: windows.state, disk, boot })
+    };
+    image.windows()?.into_iter().map(place).collect()
+}
+
+fn wim_places(images: &WimImages) -> Result<Vec<Place>> {
+    let mut out = Vec::new();
+    for index in images.looked_at()? {
+        let state = VolumeState::clean(WimImages::place(index));
+        let tree = WimTree::open(Arc::clone(images.wim()), index).within(&state.place)?;
+        if tree.has_windows()? {
+            let (disk, boot) = (DiskFacts::none(), BootStores::default());
+            out.push(Place { tree: Box::new(tree), state, disk, boot });
+        }
+    }
+    Ok(out)
+}
+
 /// What checks and `inspect` read of an installation.
 struct Read {
     hives: HiveSet,
@@ -181,30 +243,28 @@ struct Read {
     checked: Vec<Checked>,
 }
 
-fn read(image: &Image, windows: &crate::image::Windows) -> Result<Read> {
-    let tree = &windows.tree;
+fn read(place: &Place) -> Result<Read> {
+    let tree = &*place.tree;
     let hives = HiveSet::load(tree, &[(tree.root(), String::new())])?;
     let facts = Facts::read(&hives)?;
     let survey = tree.survey()?;
-    let disk = image.disk_facts(&windows.partition)?;
-    let boot = &BootStores::find(image, Some(&windows.partition))?;
-    let (volume, answer, leaving) = (&windows.state, None, &crate::leaving::Leaving::default());
-    let subject =
-        Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, boot, answer, leaving };
+    let Place { state: volume, disk, boot, .. } = place;
+    let (answer, leaving) = (None, &crate::leaving::Leaving::default());
+    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk, boot, answer, leaving };
     let checked = guards::run(&subject)?;
     Ok(Read { hives, facts, survey, checked })
 }
 
-fn installation(image: &Image, windows: crate::image::Windows) -> Result<InstallationInfo> {
-    let Read { mut hives, facts, survey, checked } = read(image, &windows)?;
+fn installation(place: &Place) -> Result<InstallationInfo> {
+    let Read { mut hives, facts, survey, checked } = read(place)?;
     let state = |file: &crate::hives::HiveFile| crate::boot_store::state(file.hive.state());
     let hive_infos = hives.files.iter().map(|f| HiveInfo { path: f.path.clone(), state: state(f) }).collect();
-    let broken = crate::invariants::broken(&hives, &windows.tree)?;
+    let broken = crate::invariants::broken(&hives, &*place.tree)?;
     let findings = std::mem::take(&mut hives.findings).into_iter().chain(broken).chain(survey.findings);
     let options = crate::Options::default();
     let findings = findings.chain(checked.iter().flat_map(|check| check.findings(&options)));
     Ok(InstallationInfo {
-        partition: windows.state.place,
+        partition: place.state.place.clone(),
         sealed: facts.setup.is_sealed(),
         hives: hive_infos,
         files: survey.files,
@@ -242,15 +302,22 @@ pub struct CheckedInstallation {
 /// image has none that can be read.
 pub fn check(image: &Image) -> Result<Checklist> {
     let run = || -> Result<Checklist> {
+        let places = match &image.0 {
+            Medium::Disk(disk) => disk_places(disk)?,
+            Medium::Wim(wim) => wim_places(wim)?,
+        };
         let mut installations = Vec::new();
-        for windows in image.windows()? {
-            let partition = windows.state.place.clone();
-            let checks = read(image, &windows).within(&partition)?.checked;
+        for place in places {
+            let partition = place.state.place.clone();
+            let checks = read(&place).within(&partition)?.checked;
             let refuses = checks.iter().any(|c| c.refuses);
             installations.push(CheckedInstallation { partition, refuses, checks });
         }
         if installations.is_empty() {
-            return Err(image.no_windows()?);
+            return Err(match &image.0 {
+                Medium::Disk(disk) => disk.no_windows()?,
+                Medium::Wim(wim) => wim.no_windows(),
+            });
         }
         let refuses = installations.iter().any(|i| i.refuses);
         let path = image.path().display().to_string();

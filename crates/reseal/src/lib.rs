@@ -38,6 +38,7 @@ mod left_on_purpose;
 mod lsa;
 mod ntfs_tree;
 mod options;
+mod planned;
 mod policy_file;
 mod recover;
 mod recovery_environment;
@@ -51,6 +52,7 @@ mod scrub;
 mod sealed_state;
 mod session;
 mod sqlite_store;
+mod staging;
 mod steps;
 mod stray_hives;
 #[cfg(test)]
@@ -76,7 +78,7 @@ pub use driver::{
 pub use error::{Error, Kind, Result};
 pub use facts::{Facts, Product, Profile, SetupState};
 pub use fs_check::{CheckObserver, CheckStage, VolumeCheck, fs_check};
-pub use generalize::{InPlace, Observer, Plan, Planned, Report, ShownFinding, Silent, plan};
+pub use generalize::{InPlace, Observer, Plan, Report, ShownFinding, Silent};
 pub use guards::{Check, Checked, Notice, Outcome, Refusal, Weight, checks};
 pub use hive_text::{Imported, RegText};
 pub use image::Image;
@@ -86,6 +88,7 @@ pub use inspect::{
     inspect,
 };
 pub use options::{ALLOWABLE_GUARDS, BootTo, Options, SidChoice, StepSelection};
+pub use planned::{Planned, plan};
 pub use recover::{Recovery, RecoveryReport, recover};
 pub use reference::Reference;
 pub use rules::recipe::RecipeEntry;
@@ -100,6 +103,7 @@ pub use verify::{TRACE_FORMS, Trace, Verification, verify};
 pub use wim::{WimFile, WimImageInfo, WimInfo};
 
 pub use reseal_dtyp::{DomainSid, FileTime};
+pub use reseal_wim::Storage as WimStorage;
 
 /// Runs `work` on this many threads; without it the library uses as many as there are cores. Results do not depend on it.
 pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> Result<T> {

@@ -4,6 +4,7 @@ use crate::error::{Error, Kind, Result};
 use crate::steps::{Spec, Use};
 use crate::unattend::{self, LintFor};
 use reseal_dtyp::DomainSid;
+use reseal_wim::Storage as WimStorage;
 
 /// The machine SID that the sealed image shall have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -159,6 +160,8 @@ pub struct Options {
     pub rearm: bool,
     /// Give the boot store devices that name no partition. Experimental.
     pub generalize_boot: bool,
+    /// How new contents and metadata of a WIM are stored.
+    pub wim_storage: WimStorage,
     /// Which installation, from 1; needed where there are several.
     pub installation: Option<usize>,
 }

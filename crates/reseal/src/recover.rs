@@ -1,7 +1,7 @@
 //! After an interrupted commit in place, and back to the image before a finished one.
 
 use crate::error::{Error, Kind, Result, Within};
-use crate::image::Image;
+use crate::image::DiskImage;
 use reseal_disk::HostMedia;
 use reseal_disk::journal::{self, Recovered};
 use serde::Serialize;
@@ -33,7 +33,7 @@ pub struct RecoveryReport {
 /// `NothingToDo` when nothing lies beside the image; `Conflict`, with nothing written, when the image was changed since;
 /// `Interrupted` when the image is half written and its journal is not there.
 pub fn recover(image: &str, how: Recovery<'_>) -> Result<RecoveryReport> {
-    let path = Image::path_in(image)?;
+    let path = DiskImage::path_in(image)?;
     let run = || -> Result<Recovered> {
         let mut media = HostMedia::open(&path, how.journal_folder.or_else(|| device_default(&path)))?;
         let done = if how.undo { journal::undo(&mut media) } else { journal::recover(&mut media) };
@@ -45,7 +45,7 @@ pub fn recover(image: &str, how: Recovery<'_>) -> Result<RecoveryReport> {
         Recovered::Undone => "undone",
         Recovered::Nothing => {
             // Says so when the image is half written and the journal is elsewhere.
-            Image::open(image)?;
+            DiskImage::open(image)?;
             return Err(Error::new(Kind::NothingToDo, "no interrupted commit lies beside the image").subject(image));
         }
     };

@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind, Result, Within};
 use crate::facts::{Facts, HALF_GENERALIZED};
 use crate::hives::HiveSet;
-use crate::image::Image;
+use crate::image::DiskImage;
 use crate::scope::MachineHive;
 use crate::tree::Tree;
 use crate::wim::WimFile;
@@ -53,7 +53,7 @@ impl Reference {
         let read = || -> Result<Reference> {
             let tree: Box<dyn Tree> = match WimFile::tree(text) {
                 Some(tree) => Box::new(tree?),
-                None => Box::new(Image::open(text)?.one_windows(None)?.tree),
+                None => Box::new(DiskImage::open(text)?.one_windows(None)?.tree),
             };
             let hives = HiveSet::load(&*tree, &[(tree.root(), String::new())])?;
             let facts = Facts::read(&hives)?;

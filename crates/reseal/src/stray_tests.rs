@@ -1,6 +1,8 @@
 //! Stray writes that are planted while a scrub runs: it touches much, and still nothing else may change.
 
-use crate::{Image, Inputs, Options, Planned, Silent, plan};
+use crate::generalize::{DiskPlanned, plan_disk};
+use crate::image::DiskImage;
+use crate::{Inputs, Options, Silent};
 use reseal_disk::{Disk, GptPartition, write_gpt};
 use reseal_dtyp::{FileTime, Guid};
 use reseal_hive::{Hive, types};
@@ -41,10 +43,10 @@ fn fill(volume: &mut Volume) {
     volume.create_file(folder, "NTUSER.DAT", &bytes, Security::SameAs(folder), NOW).unwrap();
 }
 
-fn planned(image: &Path) -> Planned {
-    let image = Image::open(image.to_str().unwrap()).unwrap();
+fn planned(image: &Path) -> DiskPlanned {
+    let image = DiskImage::open(image.to_str().unwrap()).unwrap();
     let options = Options { scrub: true, ..Options::default() };
-    plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+    plan_disk(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
 }
 
 /// Where a byte of a stream lies on the volume.
@@ -134,9 +136,9 @@ fn the_shadow_copy_header_alone_may_go() {
     let header = [&identifier.0[..], &[1, 0, 0, 0, 1, 0, 0, 0], &0x1e00u64.to_le_bytes()].concat();
     std::fs::OpenOptions::new().write(true).open(&gold).unwrap().write_all_at(&header, AT).unwrap();
     let planned = || {
-        let image = Image::open(gold.to_str().unwrap()).unwrap();
+        let image = DiskImage::open(gold.to_str().unwrap()).unwrap();
         let options = Options { drop_snapshots: true, ..Options::default() };
-        plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+        plan_disk(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
     };
     let out = dir.path().join("out");
     for (what, at) in [("before", AT - 1), ("in", AT + 100), ("at the end of", AT + 511)] {
@@ -196,8 +198,8 @@ fn a_store_on_fat_hides_no_stray_write() {
     let reserved = u64::from(u16::from_le_bytes([own[14], own[15]])) * 512;
     let (out, options) = (dir.path().join("out"), Options::default());
     let planned = || {
-        let image = Image::open(gold.to_str().unwrap()).unwrap();
-        plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+        let image = DiskImage::open(gold.to_str().unwrap()).unwrap();
+        plan_disk(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
     };
     let changes = planned().plan().changes.clone();
     assert!(changes.iter().any(|c| c.target.to_string().contains(r"EFI\Microsoft\Boot\BCD")), "the store is written");

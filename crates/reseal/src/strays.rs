@@ -10,7 +10,7 @@ use crate::boot_store::{StoreAt, original_ranges};
 use crate::change::{Change, Target};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
-use crate::image::Image;
+use crate::image::DiskImage;
 use crate::stray_hives::{self, StagedHive};
 use reseal_disk::journal::SECTOR;
 use reseal_disk::{Partition, WriteAt};
@@ -50,7 +50,7 @@ pub(crate) struct Planned<'a> {
 }
 
 /// Fails with kind `Internal` when the staged image differs from the original in a place that the plan does not name.
-pub(crate) fn refuse(image: &Image, partition: &Partition, planned: &Planned<'_>) -> Result<()> {
+pub(crate) fn refuse(image: &DiskImage, partition: &Partition, planned: &Planned<'_>) -> Result<()> {
     let ranges = image.disk.changed_ranges().map_err(|e| stray(e.to_string()))?;
     if ranges.is_empty() {
         return Ok(());
@@ -372,7 +372,9 @@ fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Image, Inputs, Options, Silent, plan};
+    use crate::generalize::plan_disk;
+    use crate::image::DiskImage;
+    use crate::{Inputs, Options, Silent};
     use reseal_dtyp::FileTime;
     use reseal_ntfs::{ByteOwner, Owners};
     use reseal_testdata::{Container, ImageBuilder, WindowsImage};
@@ -391,9 +393,9 @@ mod tests {
             let builder = ImageBuilder { container, volume_len: 16 << 20, ..ImageBuilder::default() };
             builder.build(&path, |volume| windows.fill(volume)).unwrap();
             let planned = || {
-                let image = Image::open(path.to_str().unwrap()).unwrap();
+                let image = DiskImage::open(path.to_str().unwrap()).unwrap();
                 let inputs = Inputs::seeded("strays", FileTime::from_unix(1_700_000_000));
-                plan(image, &Options::default(), &inputs, &Silent).unwrap()
+                plan_disk(image, &Options::default(), &inputs, &Silent).unwrap()
             };
             let first = planned();
             let (volume, partition) = (first.image.volume(&first.partition).unwrap(), first.partition.clone());

@@ -1,6 +1,6 @@
 //! The one door between the product and what holds files.
 //!
-//! An NTFS volume and, for reading, an image of a WIM implement it; a mounted folder will. Names are UTF-16 units, since lone surrogates
+//! An NTFS volume and an image of a WIM implement it; a mounted folder will. Names are UTF-16 units, since lone surrogates
 //! exist; paths as `&str` are for selectors and messages only.
 
 use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
@@ -107,7 +107,10 @@ pub trait Tree: Send + Sync {
     /// Self-relative security descriptor.
     fn descriptor(&self, node: NodeId) -> Result<Vec<u8>>;
     /// What an encrypted file says of who can read it ([MS-EFSR] 2.2.2.1); `None` where nothing is said.
-    fn efs_metadata(&self, node: NodeId) -> Result<Option<Vec<u8>>>;
+    fn efs_metadata(&self, node: NodeId) -> Result<Option<Vec<u8>>> {
+        let _ = node;
+        Ok(None)
+    }
     /// Every unique descriptor once.
     fn descriptors(&self) -> Result<Vec<Vec<u8>>>;
     /// How many names it has, 8.3 twins left out.
@@ -117,10 +120,15 @@ pub trait Tree: Send + Sync {
     /// One pass over all files: the fast check of what writing relies on, and what needs to be known of single files.
     fn survey(&self) -> Result<Survey>;
 
-    /// What stands where Windows looks for shadow copies of the volume.
-    fn shadow_header(&self) -> Result<ShadowHeader>;
+    /// What stands where Windows looks for shadow copies of the volume; a tree that is none has nothing there.
+    fn shadow_header(&self) -> Result<ShadowHeader> {
+        Ok(ShadowHeader::Absent)
+    }
     /// The catalog of shadow copies at a byte offset of the volume.
-    fn shadow_catalog(&self, offset: u64) -> Result<Vec<ShadowCopy>>;
+    fn shadow_catalog(&self, offset: u64) -> Result<Vec<ShadowCopy>> {
+        let _ = offset;
+        Ok(Vec::new())
+    }
     /// Every check there is.
     fn check(&self) -> Result<Vec<Finding>>;
 
@@ -178,5 +186,7 @@ pub trait TreeEdit: Tree {
     /// Has Windows check the volume at its next start; `false` when it will anyway.
     fn schedule_check(&mut self) -> Result<bool>;
     /// Makes the volume one that never had a shadow copy; their files are the caller's. `false` when it is one.
-    fn clear_shadow_header(&mut self) -> Result<bool>;
+    fn clear_shadow_header(&mut self) -> Result<bool> {
+        Ok(false)
+    }
 }

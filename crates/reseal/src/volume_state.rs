@@ -12,6 +12,11 @@ pub(crate) struct VolumeState {
 }
 
 impl VolumeState {
+    /// That of a tree which is no volume, and so never half written.
+    pub(crate) fn clean(place: String) -> VolumeState {
+        VolumeState { place, dirty: None }
+    }
+
     pub(crate) fn of(volume: &Volume, place: String) -> VolumeState {
         let info = volume.info();
         let dirty = if info.flags.is_dirty() || info.flags.has_pending_work() {

@@ -3,10 +3,16 @@
 use crate::header::HEADER_LEN;
 use crate::resource::{RESOURCE_HEADER_LEN, ResourceHeader};
 use reseal_dtyp::{Error, Result, View};
+use sha1::{Digest, Sha1};
 use std::collections::{HashMap, HashSet};
 
 /// SHA-1 of a content; zeros stand for the empty one.
 pub type Sha1Hash = [u8; 20];
+
+/// The SHA-1 of a content as a WIM states it.
+pub fn hash_of(content: &[u8]) -> Sha1Hash {
+    if content.is_empty() { [0; 20] } else { Sha1::digest(content).into() }
+}
 
 /// Length of an entry in bytes.
 const ENTRY: usize = RESOURCE_HEADER_LEN + 26;

@@ -38,7 +38,7 @@ pub enum StreamKind {
 }
 
 /// A stream of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stream {
     /// What it is.
     pub kind: StreamKind,

@@ -179,6 +179,11 @@ impl Header {
         }
     }
 
+    /// That of another WIM in the same format, which may be changed.
+    pub fn of_copy(&self, guid: Guid) -> Header {
+        Header { guid, flags: self.flags & !flag::READ_ONLY, ..self.clone() }
+    }
+
     /// Whether it is marked as not to be changed.
     pub fn is_read_only(&self) -> bool {
         self.flags & flag::READ_ONLY != 0

@@ -17,9 +17,8 @@ const PIECE: u64 = 10 << 20;
 /// The table of a file whose blob table ends at `end`. `known` are the hashes of the first pieces, which did not change.
 pub(crate) fn table(output: &dyn Output, end: u64, known: &[[u8; 20]]) -> Result<Vec<u8>> {
     let covered = end.saturating_sub(HEADER_LEN as u64);
-    let count = u32::try_from(covered.div_ceil(PIECE)).map_err(|_| {
-        Error::new(Kind::Limit, format!("{covered:#x} bytes are more than an integrity table covers"))
-    })?;
+    let count = u32::try_from(covered.div_ceil(PIECE))
+        .map_err(|_| Error::new(Kind::Limit, format!("{covered:#x} bytes are more than an integrity table covers")))?;
     let mut out = Vec::with_capacity(HEAD + 20 * count as usize);
     out.extend((HEAD as u32 + 20 * count).to_le_bytes());
     out.extend(count.to_le_bytes());

@@ -27,7 +27,7 @@ mod solid;
 mod wim;
 mod writer;
 
-pub use blobs::{Blob, Sha1Hash};
+pub use blobs::{Blob, Sha1Hash, hash_of};
 pub use dentry::{Stream, StreamKind, Times};
 pub use edit::NewFile;
 pub use header::{Compression, Header};

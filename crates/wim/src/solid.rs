@@ -67,9 +67,8 @@ impl Writer<'_> {
                 let packed = chunks.packing().one(&bytes);
                 self.put(packed.as_deref().unwrap_or(&bytes))?;
             }
-            let stored = u32::try_from(self.position() - before).map_err(|_| {
-                Error::new(Kind::Limit, format!("a chunk of {:#x} bytes", self.position() - before))
-            })?;
+            let stored = u32::try_from(self.position() - before)
+                .map_err(|_| Error::new(Kind::Limit, format!("a chunk of {:#x} bytes", self.position() - before)))?;
             head[SOLID_HEADER + 4 * index..][..4].copy_from_slice(&stored.to_le_bytes());
         }
         self.put_at(start, &head)

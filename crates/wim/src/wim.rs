@@ -156,7 +156,7 @@ impl Wim {
     }
 
     /// Where the last of it ends that anything refers to.
-    pub(crate) fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.used().iter().map(|range| range.end).max().unwrap_or(0).min(self.store.len())
     }
 

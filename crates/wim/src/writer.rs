@@ -1,12 +1,12 @@
 //! Writing a WIM: resources one behind the other, then the tables, and last the header, with which all of it counts.
 
-use crate::blobs::{Blob, BlobTable, Place, Sha1Hash};
+use crate::blobs::{Blob, BlobTable, Place, Sha1Hash, hash_of};
 use crate::header::{Compression, HEADER_LEN, Header};
 use crate::image::Image;
-use crate::resource::ResourceHeader;
-use crate::wim::Wim;
 use crate::integrity;
 use crate::pack::Packing;
+use crate::resource::ResourceHeader;
+use crate::wim::Wim;
 use reseal_dtyp::{Error, Kind, Result};
 use sha1::{Digest, Sha1};
 use std::collections::HashMap;
@@ -110,10 +110,7 @@ impl<'o> Writer<'o> {
 
     /// Writes a content, unless it is there already. Its SHA-1; zeros for the empty one.
     pub fn blob(&mut self, data: &[u8]) -> Result<Sha1Hash> {
-        if data.is_empty() {
-            return Ok([0; 20]);
-        }
-        let hash: Sha1Hash = Sha1::digest(data).into();
+        let hash = hash_of(data);
         if !self.has(&hash) {
             let header = self.resource(data)?;
             self.table.add(Blob { hash, size: data.len() as u64, references: 0, place: Place::Own(header) });
@@ -125,8 +122,7 @@ impl<'o> Writer<'o> {
     /// SHA-1 of each.
     pub fn blobs(&mut self, contents: &[Vec<u8>]) -> Result<Vec<Sha1Hash>> {
         use rayon::prelude::*;
-        let hash = |data: &Vec<u8>| if data.is_empty() { [0; 20] } else { Sha1Hash::from(Sha1::digest(data)) };
-        let hashes: Vec<Sha1Hash> = contents.par_iter().map(hash).collect();
+        let hashes: Vec<Sha1Hash> = contents.par_iter().map(|data| hash_of(data)).collect();
         let mut new: Vec<usize> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         for (index, hash) in hashes.iter().enumerate() {
@@ -143,8 +139,7 @@ impl<'o> Writer<'o> {
                 Some(chunks) => self.write_chunks(&chunks, data.len() as u64)?,
                 None => self.write_plain(data)?,
             };
-            let blob =
-                Blob { hash: hashes[index], size: data.len() as u64, references: 0, place: Place::Own(header) };
+            let blob = Blob { hash: hashes[index], size: data.len() as u64, references: 0, place: Place::Own(header) };
             self.table.add(blob);
         }
         Ok(hashes)
@@ -210,7 +205,12 @@ impl<'o> Writer<'o> {
             _ => {
                 let hash = self.large_blob(blob.size, &mut |at, buf| from.read_at(blob, at, buf).map(drop))?;
                 if hash != blob.hash {
-                    return Err(Error::damaged("blob", "SHA-1", 0, "the content does not have the SHA-1 that is stated"));
+                    return Err(Error::damaged(
+                        "blob",
+                        "SHA-1",
+                        0,
+                        "the content does not have the SHA-1 that is stated",
+                    ));
                 }
             }
         }
@@ -265,7 +265,12 @@ impl<'o> Writer<'o> {
     pub fn finish(mut self, references: &HashMap<Sha1Hash, u32>, boot_image: u32, xml: &[u8]) -> Result<Finished> {
         if let Some(missing) = references.keys().find(|hash| !self.has(hash)) {
             let text: String = missing.iter().map(|byte| format!("{byte:02x}")).collect();
-            return Err(Error::damaged("blob table", "SHA-1", 0, format!("no blob has the content {text} that a file names")));
+            return Err(Error::damaged(
+                "blob table",
+                "SHA-1",
+                0,
+                format!("no blob has the content {text} that a file names"),
+            ));
         }
         self.table.set_references(references);
         self.align()?;
@@ -303,8 +308,7 @@ impl<'o> Writer<'o> {
     }
 
     fn packing(&self) -> Packing {
-        let compression =
-            if self.storage == Storage::Compressed { self.header.compression } else { Compression::None };
+        let compression = if self.storage == Storage::Compressed { self.header.compression } else { Compression::None };
         Packing { compression, chunk: self.header.chunk as usize }
     }
 
@@ -366,9 +370,9 @@ impl Wim {
             };
             for (hash, count) in counts {
                 let sum = out.entry(hash).or_insert(0);
-                *sum = sum.checked_add(count).ok_or_else(|| {
-                    Error::new(Kind::Limit, "a content is named more than 4,294,967,295 times")
-                })?;
+                *sum = sum
+                    .checked_add(count)
+                    .ok_or_else(|| Error::new(Kind::Limit, "a content is named more than 4,294,967,295 times"))?;
             }
         }
         Ok(out)

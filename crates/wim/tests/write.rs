@@ -5,7 +5,7 @@ mod rig;
 
 use reseal_dtyp::FileTime;
 use reseal_testdata::oracle;
-use reseal_wim::{FileId, Image, NewFile, Sha1Hash, Storage, Stream, StreamKind, Times, Wim, Writer};
+use reseal_wim::{FileId, Image, NewFile, Storage, Stream, StreamKind, Times, Wim, Writer, hash_of};
 use rig::{KINDS, Sources, by_us, by_wimlib, open, open_bytes};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,6 @@ fn what_is_rebuilt_is_the_same() {
 
 /// Everything that an edit can be, in one image. The contents that are new.
 fn edit(image: &mut Image) -> Vec<Vec<u8>> {
-    use sha1::{Digest, Sha1};
     let find = |image: &Image, path: &str| {
         path.split('/').fold(image.root(), |folder, name| {
             let is_it = |entry: &&reseal_wim::Entry| reseal_dtyp::utf16_lossy(&entry.name).eq_ignore_ascii_case(name);
@@ -85,7 +84,7 @@ fn edit(image: &mut Image) -> Vec<Vec<u8>> {
     };
     let units = |text: &str| text.encode_utf16().collect::<Vec<u16>>();
     let contents: Vec<Vec<u8>> = vec![b"new content ".repeat(20_000), b"a stream".to_vec(), vec![]];
-    let hash = |data: &Vec<u8>| if data.is_empty() { [0; 20] } else { Sha1Hash::from(Sha1::digest(data)) };
+    let hash = |data: &Vec<u8>| hash_of(data);
     let sam = find(image, "Windows/System32/config/SAM");
     image.set_stream(sam, &[], hash(&contents[0]));
     image.set_stream(sam, &units("second"), hash(&contents[1]));
@@ -95,14 +94,22 @@ fn edit(image: &mut Image) -> Vec<Vec<u8>> {
     assert_eq!(Some(security), image.security(sam));
     let folder = find(image, "Windows/System32");
     let content = |data| Stream { kind: StreamKind::Data, name: Vec::new(), hash: hash(data) };
-    let file = |data| NewFile { attributes: 0x20, security: Some(security), times, streams: vec![content(data)], ..NewFile::default() };
+    let file = |data| NewFile {
+        attributes: 0x20,
+        security: Some(security),
+        times,
+        streams: vec![content(data)],
+        ..NewFile::default()
+    };
     let first = image.create(folder, &units("first new"), &units("FIRSTN~1"), file(&contents[0]));
     image.link(image.root(), &units("second name"), &[], first);
     image.create(folder, &units("empty new"), &[], file(&contents[2]));
-    let dir = image.create(folder, &units("folder new"), &[], NewFile { attributes: 0x10, times, ..NewFile::default() });
+    let dir =
+        image.create(folder, &units("folder new"), &[], NewFile { attributes: 0x10, times, ..NewFile::default() });
     image.create(dir, &units("ünter"), &[], file(&contents[1]));
     let target = Stream { kind: StreamKind::Reparse, name: Vec::new(), hash: hash(&contents[1]) };
-    let link = NewFile { attributes: 0x410, reparse_tag: 0xa000_0003, times, streams: vec![target], ..NewFile::default() };
+    let link =
+        NewFile { attributes: 0x410, reparse_tag: 0xa000_0003, times, streams: vec![target], ..NewFile::default() };
     image.create(dir, &units("link"), &[], link);
     image.rename(dir, folder, &units("folder new"), &units("renamed")).unwrap();
     let config = find(image, "Windows/System32/config");
@@ -140,7 +147,11 @@ fn what_is_edited_is_read_back_appended_and_rebuilt() {
         writer.image(&image).unwrap();
         writer.copy_image(&wim, 2, true).unwrap();
         let done = writer.finish(&references, 0, &wim.xml().unwrap()).unwrap();
-        assert_eq!(appended[..old_len], std::fs::read(&path).unwrap(), "what was there stays until the header is written");
+        assert_eq!(
+            appended[..old_len],
+            std::fs::read(&path).unwrap(),
+            "what was there stays until the header is written"
+        );
         let appended = write(sources.path("appended.wim"), appended, done);
         let (rebuilt, done) = rebuilt(&wim, std::slice::from_ref(&image), &contents, Storage::Plain);
         let rebuilt = write(sources.path("rebuilt.wim"), rebuilt, done);
@@ -156,9 +167,8 @@ fn what_is_edited_is_read_back_appended_and_rebuilt() {
             assert_eq!(by_us(&ours, &read), by_wimlib(new, 1).unwrap(), "{kind:?}");
             assert_eq!(by_wimlib(new, 2), untouched, "{kind:?}");
             for content in &contents {
-                let hash = { use sha1::Digest; sha1::Sha1::digest(content) };
                 if !content.is_empty() {
-                    let blob = ours.blob(&hash.into()).unwrap().unwrap();
+                    let blob = ours.blob(&hash_of(content)).unwrap().unwrap();
                     assert_eq!(ours.read(blob, u64::MAX).unwrap(), *content);
                 }
             }

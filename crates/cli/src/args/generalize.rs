@@ -105,6 +105,9 @@ pub(crate) struct Generalize {
     /// whose partitions are made anew on each copy, as in: reseal generalize gold.vhdx -o s.vhdx --boot generalize
     #[arg(long, value_enum, default_value = "keep", value_name = "CHOICE")]
     pub(crate) boot: KeepOrGeneralize,
+    /// WIM files: how new contents and metadata are stored. Windows' own programs are known to read compressed ones.
+    #[arg(long, value_enum, default_value = "compressed", value_name = "CHOICE")]
+    pub(crate) wim_resources: WimResources,
     /// Refuse on any finding.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -129,6 +132,17 @@ pub(crate) enum KeepOrGeneralize {
     Keep,
     /// Its loaders name no partition any more.
     Generalize,
+}
+
+/// How resources of a WIM are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WimResources {
+    /// Compressed as the WIM is.
+    Compressed,
+    /// As they are, in one piece.
+    Plain,
+    /// As they are, in chunks, as those are that do not compress.
+    Chunks,
 }
 
 /// What becomes of licensing.

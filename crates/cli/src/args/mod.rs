@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 pub(crate) use edit::Edit;
-pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrGeneralize, KeepOrRearm, Mode};
+pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrGeneralize, KeepOrRearm, Mode, WimResources};
 
 const AFTER: &str = "Examples:
   reseal inspect gold.vhdx

@@ -3,7 +3,7 @@
 use super::find::{BootStores, Home, PATHS, Store};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
-use crate::image::Image;
+use crate::image::DiskImage;
 use reseal_disk::{Disk, Partition};
 use reseal_dtyp::{FileTime, Level};
 use reseal_fat::Volume;
@@ -56,7 +56,7 @@ impl BootStores {
 
     /// Puts edited stores back where they lie and empties their logs; all of them are checked before the first is written.
     /// Returns how many. `NoSpace` for one that would have to grow.
-    pub(crate) fn write(&self, image: &Image) -> Result<Vec<StoreAt>> {
+    pub(crate) fn write(&self, image: &DiskImage) -> Result<Vec<StoreAt>> {
         let edited: Vec<&Store> = self.stores.iter().filter(|store| store.edited).collect();
         for store in &edited {
             store.check().map_err(|e| e.subject(store.name()))?;
@@ -100,7 +100,7 @@ impl Store {
         }
     }
 
-    fn write(&self, image: &Image) -> Result<()> {
+    fn write(&self, image: &DiskImage) -> Result<()> {
         let Home::Fat { logs, .. } = &self.home else { return Ok(()) };
         let volume = Volume::open(image.bytes(&self.partition))?;
         let missing = || Error::new(Kind::Internal, "the store is gone");
@@ -143,7 +143,7 @@ fn ranges(volume: &Volume, path: &str, base: u64) -> Result<Vec<Range<u64>>> {
 }
 
 /// Files of stores on a FAT partition with the ranges of the disk where they lie; empty for what cannot be read.
-pub(crate) fn named_ranges(image: &Image, partition: &Partition) -> Vec<(String, Range<u64>)> {
+pub(crate) fn named_ranges(image: &DiskImage, partition: &Partition) -> Vec<(String, Range<u64>)> {
     let Ok(volume) = Volume::open(image.bytes(partition)) else { return Vec::new() };
     let mut out = Vec::new();
     for path in PATHS {

@@ -2,7 +2,7 @@
 
 use crate::error::{Kind, Result};
 use crate::hives::LOG_SUFFIXES;
-use crate::image::Image;
+use crate::image::DiskImage;
 use reseal_disk::Partition;
 use reseal_fat::Entry;
 use reseal_hive::{Hive, Recover};
@@ -72,7 +72,7 @@ pub(crate) struct BootStores {
 impl BootStores {
     /// Looks on every partition of the disk, whatever the user selected; `own` is the one with Windows. An error is the
     /// host's; whatever a partition holds is a fault.
-    pub(crate) fn find(image: &Image, own: Option<&Partition>) -> Result<BootStores> {
+    pub(crate) fn find(image: &DiskImage, own: Option<&Partition>) -> Result<BootStores> {
         let mut out = BootStores::default();
         for partition in &image.table.partitions {
             let found = match image.probe(partition)? {
@@ -86,7 +86,7 @@ impl BootStores {
             match found {
                 Ok(stores) => out.stores.extend(stores),
                 Err(e) if e.kind() == Kind::Io => return Err(e),
-                Err(e) => out.faults.push(Fault { place: Image::place(partition), why: e.to_string() }),
+                Err(e) => out.faults.push(Fault { place: DiskImage::place(partition), why: e.to_string() }),
             }
         }
         Ok(out)
@@ -96,7 +96,7 @@ impl BootStores {
 fn store(partition: &Partition, path: &str, primary: Vec<u8>, logs: &[&[u8]], home: Home) -> Result<Store> {
     let hive = Hive::open_vec(primary, logs, Recover::AsIs)?;
     Ok(Store {
-        place: Image::place(partition),
+        place: DiskImage::place(partition),
         partition: partition.clone(),
         path: path.to_owned(),
         hive,
@@ -105,7 +105,7 @@ fn store(partition: &Partition, path: &str, primary: Vec<u8>, logs: &[&[u8]], ho
     })
 }
 
-fn on_fat(image: &Image, partition: &Partition) -> Result<Vec<Store>> {
+fn on_fat(image: &DiskImage, partition: &Partition) -> Result<Vec<Store>> {
     let volume = reseal_fat::Volume::open(image.bytes(partition))?;
     let mut out = Vec::new();
     for path in PATHS {
@@ -127,7 +127,7 @@ fn on_fat(image: &Image, partition: &Partition) -> Result<Vec<Store>> {
 }
 
 /// The firmware does not read NTFS: only the active partition of an MBR disk has its store there.
-fn on_ntfs(image: &Image, partition: &Partition, is_own: bool) -> Result<Option<Store>> {
+fn on_ntfs(image: &DiskImage, partition: &Partition, is_own: bool) -> Result<Option<Store>> {
     let path = PATHS[1];
     let volume = match image.volume(partition) {
         Err(e) if e.kind() == Kind::Io => return Err(e),

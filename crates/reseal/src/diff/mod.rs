@@ -23,8 +23,9 @@ mod pairs;
 mod registry;
 mod volume;
 
+use crate::Observer;
 use crate::error::{Error, Kind, Result, Within};
-use crate::{Image, Observer};
+use crate::image::{DiskImage, Image};
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
 
@@ -264,6 +265,7 @@ impl Difference {
 /// A renamed file shows as removed and added. A volume that cannot be opened is an error; a file or hive that cannot be read is
 /// an entry of kind [`DiffKind::Unreadable`]. The result does not depend on the number of threads.
 pub fn diff(before: &Image, after: &Image, options: &DiffOptions, observer: &dyn Observer) -> Result<Difference> {
+    let (before, after) = (before.disk()?, after.disk()?);
     let filter = filter::Filter::new(&options.paths, &options.ignore)?;
     let images = [before, after];
     if let Some(unknown) = images.iter().find(|image| image.partitions().next().is_none()) {
@@ -275,6 +277,6 @@ pub fn diff(before: &Image, after: &Image, options: &DiffOptions, observer: &dyn
         let place = pair.place();
         volumes.push(volume::compare(&pair, images, options, &filter, observer).within(place)?);
     }
-    let shown = |image: &Image| image.path().display().to_string();
+    let shown = |image: &DiskImage| image.path().display().to_string();
     Ok(Difference { schema: "reseal.diff/1", before: shown(before), after: shown(after), volumes })
 }

@@ -1,7 +1,7 @@
 //! Which volume of one image stands for which of the other.
 
 use super::{DiffEntry, DiffKind};
-use crate::Image;
+use crate::image::DiskImage;
 use reseal_disk::{Partition, PartitionType};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(super) struct Pair<'a> {
 impl Pair<'_> {
     /// How messages name it.
     pub(super) fn place(&self) -> String {
-        self.sides.iter().flatten().next().map(|p| Image::place(p)).unwrap_or_default()
+        self.sides.iter().flatten().next().map(|p| DiskImage::place(p)).unwrap_or_default()
     }
 
     /// What the tables say differently of it. Where a volume lies says nothing of what it holds.
@@ -41,7 +41,7 @@ fn shown_type(ty: PartitionType) -> String {
 
 /// Partitions of one number belong together; when no number is common to both images (a bare volume against a partition,
 /// `A#p3` against `B#p1`), the order decides.
-pub(super) fn pairs<'a>(images: [&'a Image; 2]) -> Vec<Pair<'a>> {
+pub(super) fn pairs<'a>(images: [&'a DiskImage; 2]) -> Vec<Pair<'a>> {
     let [a, b]: [Vec<&Partition>; 2] = images.map(|image| image.partitions().collect());
     let twin = |p: &Partition, list: &[&'a Partition]| list.iter().find(|q| q.number == p.number).copied();
     let mut out: Vec<Pair<'a>> = Vec::new();

@@ -7,9 +7,10 @@ use super::file::Volumes;
 use super::filter::Filter;
 use super::pairs::Pair;
 use super::{DiffEntry, DiffKind, DiffOptions, Side, VolumeDifference};
+use crate::Observer;
 use crate::error::{Result, Within};
+use crate::image::DiskImage;
 use crate::reg_text::Root;
-use crate::{Image, Observer};
 use rayon::prelude::*;
 use reseal_disk::Partition;
 use reseal_ntfs::{FileReference, Probe, Volume};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) fn compare(
     pair: &Pair<'_>,
-    images: [&Image; 2],
+    images: [&DiskImage; 2],
     options: &DiffOptions,
     filter: &Filter,
     observer: &dyn Observer,

@@ -81,6 +81,7 @@ pub struct DriverService {
 
 /// Lists the packages of the only installation, or of number `installation` from 1.
 pub fn driver_list(image: &Image, installation: Option<usize>) -> Result<DriverList> {
+    let image = image.disk()?;
     let run = || -> Result<DriverList> {
         let windows = image.one_windows(installation)?;
         let hives = HiveSet::load(&windows.tree, &[(windows.tree.root(), String::new())])?;

@@ -28,14 +28,14 @@ use crate::error::{Error, Kind, Result, Within};
 use crate::generalize::{self, InPlace, Observer, ShownFinding};
 use crate::guards::{self, Refusal, Subject};
 use crate::hives::HiveSet;
-use crate::image::{Image, Windows};
+use crate::image::{DiskImage, Image, Windows};
 use crate::inputs::Inputs;
 use crate::options::Options;
 use crate::scope::{MachineHive, Scope};
 use crate::session::Session;
 use crate::steps::{Evidence, Spec, Use};
 use crate::tree::{Survey, Tree};
-use crate::{Change, Facts, invariants, strays};
+use crate::{Change, Facts, invariants, staging, strays};
 use reseal_disk::Partition;
 use reseal_dtyp::{Finding, Guid};
 use serde::Serialize;
@@ -167,7 +167,7 @@ pub struct DriverReport {
 /// A plan with everything that is needed to commit it. Dropping it is the dry run.
 #[derive(Debug)]
 pub struct DriverPlanned {
-    image: Image,
+    image: DiskImage,
     inputs: Inputs,
     report: DriverReport,
     partition: Partition,
@@ -210,6 +210,7 @@ fn stage(
     observer: &dyn Observer,
     work: impl FnOnce(&mut Work<'_>) -> Result<()>,
 ) -> Result<DriverPlanned> {
+    let image = image.into_disk()?;
     let path = image.path().display().to_string();
     let run = || -> Result<(DriverReport, Partition, Vec<String>)> {
         let windows = image.one_windows(how.installation)?;
@@ -222,9 +223,9 @@ fn stage(
 }
 
 /// Hives, survey and facts of an installation, after the guards let it pass.
-fn open(image: &Image, windows: &Windows, options: &Options) -> Result<(HiveSet, Survey, Facts, Vec<Refusal>)> {
+fn open(image: &DiskImage, windows: &Windows, options: &Options) -> Result<(HiveSet, Survey, Facts, Vec<Refusal>)> {
     let tree = &windows.tree;
-    let roots = generalize::roots(tree)?;
+    let roots = staging::roots(tree)?;
     let (hives, survey) = rayon::join(|| HiveSet::load(tree, &roots), || tree.survey());
     let (hives, survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
@@ -244,7 +245,7 @@ fn open(image: &Image, windows: &Windows, options: &Options) -> Result<(HiveSet,
 }
 
 fn stage_in(
-    image: &Image,
+    image: &DiskImage,
     windows: Windows,
     how: &DriverOptions,
     inputs: &Inputs,
@@ -257,7 +258,7 @@ fn stage_in(
     let (mut hives, mut survey, facts, allowed) = open(image, &windows, &options)?;
     let Windows { partition, mut tree, state } = windows;
     let target = Target::of(&facts)?;
-    generalize::sound(std::mem::take(&mut survey.findings), "before")?;
+    staging::sound(std::mem::take(&mut survey.findings), "before")?;
     let broken = invariants::broken(&hives, &tree)?;
     let fixed = invariants::untouchable(&hives)?;
 
@@ -292,7 +293,7 @@ fn stage_in(
     let hives_written = hives.store(&mut tree, inputs.now())?;
 
     observer.phase("self-check");
-    generalize::compare_invariants(broken, invariants::broken(&hives, &tree)?)?;
+    staging::compare_invariants(broken, invariants::broken(&hives, &tree)?)?;
     others_stay(&fixed, &invariants::untouchable(&hives)?, &services)?;
     if !changes.is_empty() {
         generalize::read_back(image, &partition, &tree, &hives)?;
@@ -306,7 +307,7 @@ fn stage_in(
         packages,
         changes,
         allowed,
-        findings: generalize::shown(findings),
+        findings: staging::shown(findings),
         notes,
         unproven,
         hives_written,
@@ -361,7 +362,7 @@ impl DriverPlanned {
         let guids = self.last_look(observer)?;
         let path = self.image.path().to_owned();
         let how = reseal_disk::InPlace {
-            marks: &[Image::mark_of(&self.partition)],
+            marks: &[DiskImage::mark_of(&self.partition)],
             journal_folder: how.journal_folder,
             keep_undo: how.keep_undo,
         };

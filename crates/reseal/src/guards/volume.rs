@@ -97,7 +97,7 @@ fn hibernated(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     Ok(())
 }
 
-/// The Windows volume itself is refused before there is anything to check: see `Image::one_windows`.
+/// The Windows volume itself is refused before there is anything to check: see `DiskImage::one_windows`.
 fn bitlocker(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     for other in subject.disk.others().filter(|p| p.probe == Probe::BitLocker) {
         out.add(&other.place, "the volume is encrypted with BitLocker: its key is bound to this Windows");

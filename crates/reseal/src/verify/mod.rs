@@ -3,7 +3,7 @@
 use crate::error::{Result, Within};
 use crate::generalize::ShownFinding;
 use crate::hives::HiveSet;
-use crate::image::Image;
+use crate::image::{DiskImage, Image, Medium};
 use crate::ntfs_tree::NtfsTree;
 use crate::tree::Tree;
 use crate::{Facts, invariants, sealed_state};
@@ -17,6 +17,7 @@ mod finder;
 mod outside;
 mod search;
 mod traces;
+mod wim;
 
 pub use search::TRACE_FORMS;
 
@@ -73,32 +74,37 @@ pub fn verify(image: &Image, needles: &[String]) -> Result<Verification> {
         traces: Vec::new(),
         searched_bytes: 0,
     };
-    let mut run = || -> Result<()> {
-        for partition in image.partitions() {
-            let place = Image::place(partition);
-            if image.probe(partition)? != Probe::Ntfs {
-                continue;
-            }
-            let tree = NtfsTree { volume: image.volume(partition)? };
-            let mut findings = tree.check().within(&place)?;
-            findings.extend(installation(&tree, &mut out.states).within(&place)?);
-            if out.states.last().is_some_and(|state| state.starts_with("sealed ")) {
-                findings.iter_mut().filter(|f| f.id == "volume-dirty").for_each(|f| scheduled_check(&tree, f));
-            }
-            out.findings.extend(findings.into_iter().map(ShownFinding::from));
-            if !needles.is_empty() {
-                traces::of_volume(&tree, &search, &mut out).within(&place)?;
-            }
-        }
-        if !needles.is_empty() {
-            outside::of_disk(image, &search, &mut out)?;
-        }
-        Ok(())
-    };
-    run().within(image.path().display())?;
+    match &image.0 {
+        Medium::Disk(disk) => of_disk(disk, &search, &mut out),
+        Medium::Wim(wim) => wim::verify(wim, &search, &mut out),
+    }
+    .within(image.path().display())?;
     out.findings.sort();
     out.findings.dedup();
     Ok(out)
+}
+
+fn of_disk(image: &DiskImage, search: &Search, out: &mut Verification) -> Result<()> {
+    for partition in image.partitions() {
+        let place = DiskImage::place(partition);
+        if image.probe(partition)? != Probe::Ntfs {
+            continue;
+        }
+        let tree = NtfsTree { volume: image.volume(partition)? };
+        let mut findings = tree.check().within(&place)?;
+        findings.extend(installation(&tree, &mut out.states).within(&place)?);
+        if out.states.last().is_some_and(|state| state.starts_with("sealed ")) {
+            findings.iter_mut().filter(|f| f.id == "volume-dirty").for_each(|f| scheduled_check(&tree, f));
+        }
+        out.findings.extend(findings.into_iter().map(ShownFinding::from));
+        if !search.names.is_empty() {
+            traces::of_volume(&tree, search, out).within(&place)?;
+        }
+    }
+    if !search.names.is_empty() {
+        outside::of_disk(image, search, out)?;
+    }
+    Ok(())
 }
 
 /// A sealed volume that is marked dirty and has no other work to do shall be checked by Windows: `--schedule-chkdsk`.
@@ -111,10 +117,9 @@ fn scheduled_check(tree: &NtfsTree, finding: &mut Finding) {
 }
 
 /// Hives and invariants of the installation on a volume, when there is one.
-fn installation(tree: &NtfsTree, states: &mut Vec<String>) -> Result<Vec<Finding>> {
+fn installation(tree: &dyn Tree, states: &mut Vec<String>) -> Result<Vec<Finding>> {
     let root = tree.root();
-    let dyn_tree: &dyn Tree = tree;
-    if dyn_tree.resolve(root, r"Windows\System32\config\SYSTEM")?.is_none() {
+    if tree.resolve(root, r"Windows\System32\config\SYSTEM")?.is_none() {
         return Ok(Vec::new());
     }
     let mut hives = HiveSet::load(tree, &[(root, String::new())])?;

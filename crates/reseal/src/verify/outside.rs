@@ -4,7 +4,7 @@ use super::search::Search;
 use super::{Trace, Verification};
 use crate::boot_store::named_ranges;
 use crate::error::Result;
-use crate::image::Image;
+use crate::image::DiskImage;
 use rayon::prelude::*;
 use reseal_ntfs::Probe;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const CHUNK: u64 = 1 << 20;
 /// Needle, form, region: first offset on the disk, and how often.
 type Found = BTreeMap<(usize, &'static str, String), (u64, u64)>;
 
-pub(super) fn of_disk(image: &Image, search: &Search, out: &mut Verification) -> Result<()> {
+pub(super) fn of_disk(image: &DiskImage, search: &Search, out: &mut Verification) -> Result<()> {
     // Whoever names one partition asks about that one.
     if image.selected.is_some() {
         return Ok(());
@@ -69,7 +69,7 @@ pub(super) fn of_disk(image: &Image, search: &Search, out: &mut Verification) ->
 }
 
 /// Boot stores on FAT partitions, and where they lie on the disk.
-fn store_files(image: &Image) -> Result<Vec<(String, Range<u64>)>> {
+fn store_files(image: &DiskImage) -> Result<Vec<(String, Range<u64>)>> {
     let mut out = Vec::new();
     for partition in image.partitions() {
         if image.probe(partition)? == Probe::Fat {
@@ -80,7 +80,7 @@ fn store_files(image: &Image) -> Result<Vec<(String, Range<u64>)>> {
 }
 
 /// What no NTFS volume covers, with names.
-fn ranges(image: &Image, len: u64) -> Result<Vec<(String, Range<u64>)>> {
+fn ranges(image: &DiskImage, len: u64) -> Result<Vec<(String, Range<u64>)>> {
     let mut partitions: Vec<_> = image.partitions().collect();
     partitions.sort_by_key(|partition| partition.offset);
     let (mut out, mut at) = (Vec::new(), 0);
@@ -90,7 +90,7 @@ fn ranges(image: &Image, len: u64) -> Result<Vec<(String, Range<u64>)>> {
             out.push(("outside of partitions".to_owned(), at..partition.offset.min(len)));
         }
         if image.probe(partition)? != Probe::Ntfs {
-            out.push((Image::place(partition), partition.offset.min(len)..end));
+            out.push((DiskImage::place(partition), partition.offset.min(len)..end));
         }
         at = at.max(end);
     }

@@ -81,7 +81,9 @@ pub(super) fn of_volume(tree: &NtfsTree, search: &Search, out: &mut Verification
             found.add(of, form, place, offset);
         }
     }
-    across_segments(&hives, search, &mut found)?;
+    in_values(&hives, search, &mut |of, form, region, within, offset| {
+        found.add(of, form, Place { kind: "content", region, within: Some(within) }, offset);
+    })?;
     out.traces.extend(found.0.into_iter().map(|((of, form, place), (offset, count))| Trace {
         of: search.names[of].clone(),
         form,
@@ -95,8 +97,13 @@ pub(super) fn of_volume(tree: &NtfsTree, search: &Search, out: &mut Verification
     Ok(())
 }
 
-/// Values of a hive that are stored in segments: a pattern may lie across two of them.
-fn across_segments(hives: &HiveSet, search: &Search, found: &mut Found) -> Result<()> {
+/// Values of a hive that are stored in segments: a pattern may lie across two of them. `found` is told needle, form, hive, key
+/// and value, and the offset in the data.
+pub(super) fn in_values(
+    hives: &HiveSet,
+    search: &Search,
+    found: &mut dyn FnMut(usize, &'static str, String, String, u64),
+) -> Result<()> {
     for file in &hives.files {
         let mut keys = vec![file.hive.root()];
         while let Some(key) = keys.pop() {
@@ -107,9 +114,8 @@ fn across_segments(hives: &HiveSet, search: &Search, found: &mut Found) -> Resul
                     let seam = at.next_multiple_of(BIG_DATA_SEGMENT);
                     if at % BIG_DATA_SEGMENT != 0 && seam < at + pattern.len {
                         let path = file.hive.path(key).unwrap_or_default();
-                        let within = Some(format!("{path} → {}", value.name_lossy()));
-                        let place = Place { kind: "content", region: rooted(&file.path), within };
-                        found.add(pattern.of, pattern.form, place, at as u64);
+                        let within = format!("{path} → {}", value.name_lossy());
+                        found(pattern.of, pattern.form, rooted(&file.path), within, at as u64);
                     }
                 });
             }

@@ -1,13 +1,20 @@
 //! WIM files: which image is meant, what the XML data says of each, and whether all of it is sound.
 
+mod description;
+mod edit;
+mod guard;
+mod images;
+mod output;
+mod seal;
 mod tree;
 
 use crate::error::{Error, Kind, Result, Within};
 use crate::generalize::ShownFinding;
-use crate::unattend::xml::{self, Element};
+use crate::unattend::xml::Element;
+use description::Description;
 use rayon::prelude::*;
 use reseal_disk::open_file;
-use reseal_dtyp::{Finding, Level, from_utf16le, utf16_lossy};
+use reseal_dtyp::{Finding, Level};
 use reseal_wim::Wim;
 use serde::Serialize;
 use std::fs::File;
@@ -15,6 +22,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use images::WimImages;
+pub(crate) use seal::WimPlanned;
 pub(crate) use tree::WimTree;
 
 /// A blob above this is not read at once; Windows has no file of such a size in an image.
@@ -98,12 +107,13 @@ pub(crate) fn selector(text: &str) -> Option<(PathBuf, Option<&str>)> {
 impl WimFile {
     /// Opens a WIM. `Unsupported` for one that is split, made for pipes, or being written.
     pub fn open(path: &Path) -> Result<WimFile> {
-        let run = || -> Result<WimFile> {
-            let wim = Arc::new(Wim::open(open_file(path)?)?);
-            let images = describe(&wim)?;
-            Ok(WimFile { path: path.to_owned(), wim, images })
-        };
+        let run = || -> Result<WimFile> { WimFile::of(path, Arc::new(Wim::open(open_file(path)?)?)) };
         run().within(path.display())
+    }
+
+    fn of(path: &Path, wim: Arc<Wim>) -> Result<WimFile> {
+        let images = describe(&wim)?;
+        Ok(WimFile { path: path.to_owned(), wim, images })
     }
 
     /// Opens the image that `install.wim:2` or `install.wim:NAME` means; the only one when nothing is said. `None` when the text
@@ -192,7 +202,7 @@ impl WimFile {
         for error in wrong {
             out.push(damaged(error, "wim-blob", &place)?);
         }
-        Ok(crate::generalize::shown(out))
+        Ok(crate::staging::shown(out))
     }
 }
 
@@ -206,15 +216,8 @@ fn damaged(error: reseal_dtyp::Error, id: &'static str, place: &str) -> Result<F
 
 /// What the XML data says; of an image that it does not know, the number.
 fn describe(wim: &Wim) -> Result<Vec<WimImageInfo>> {
-    let units = from_utf16le(&wim.xml()?);
-    let text = utf16_lossy(&units);
-    let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
-    let root = if text.trim().is_empty() { None } else { Some(xml::parse(text).within("XML data")?) };
-    let known = |index: u32| {
-        let is_it = |image: &&Element| image.attribute("INDEX").and_then(|i| i.trim().parse().ok()) == Some(index);
-        root.as_ref().and_then(|root| root.all("IMAGE").find(is_it))
-    };
-    Ok((1..=wim.header().images).map(|index| describe_one(index, known(index))).collect())
+    let root = Description::read(&wim.xml()?).root()?;
+    Ok((1..=wim.header().images).map(|index| describe_one(index, description::image(&root, index))).collect())
 }
 
 fn describe_one(index: u32, image: Option<&Element>) -> WimImageInfo {

@@ -2,9 +2,8 @@
 
 use crate::tree::{NodeId, Stat, Survey, Tree, TreeEntry};
 use reseal_dtyp::{Descriptor, DomainSid, Error, Finding, Kind, Level, Result, Sid, utf16_lossy};
-use reseal_ntfs::{ShadowCopy, ShadowHeader};
-use reseal_wim::{FileId, Image, Stream, StreamKind, Wim};
-use std::collections::BTreeSet;
+use reseal_wim::{Blob, FileId, Image, Sha1Hash, Stream, StreamKind, Wim, names};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// `FILE_ATTRIBUTE_ENCRYPTED`.
@@ -13,23 +12,43 @@ const ENCRYPTED: u32 = 0x4000;
 const MAX_AT_ONCE: u64 = 1 << 30;
 
 /// The adapter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WimTree {
     wim: Arc<Wim>,
-    image: Image,
+    pub(super) image: Image,
+    /// Contents that the WIM does not have yet.
+    pub(super) new: HashMap<Sha1Hash, Arc<Vec<u8>>>,
+    pub(super) is_changed: bool,
+}
+
+/// Where the content of a stream is.
+enum Content<'a> {
+    Empty,
+    Stored(&'a Blob),
+    New(&'a [u8]),
 }
 
 impl WimTree {
     /// Reads image `index`, from 1.
     pub(crate) fn open(wim: Arc<Wim>, index: u32) -> Result<WimTree> {
         let image = wim.image(index)?;
-        Ok(WimTree { wim, image })
+        Ok(WimTree { wim, image, new: HashMap::new(), is_changed: false })
+    }
+
+    /// The same as it will be read when it is written. Its files have other ids.
+    pub(crate) fn as_written(&self) -> Result<WimTree> {
+        let metadata = self.image.to_metadata()?;
+        let image = Image::read(&metadata)?;
+        if image.to_metadata()? != metadata {
+            return Err(Error::damaged("metadata resource", "files", 0, "what would be written reads back differently"));
+        }
+        Ok(WimTree { wim: Arc::clone(&self.wim), image, new: self.new.clone(), is_changed: self.is_changed })
     }
 
     /// Ids are checked once, here: whoever made one up gets an error.
-    fn file(&self, node: NodeId) -> Result<FileId> {
-        let file = u32::try_from(node.0).ok().filter(|id| (*id as usize) < self.image.file_count());
-        file.map(FileId).ok_or_else(|| Error::not_found(format!("the image has no file {}", node.0)))
+    pub(super) fn file(&self, node: NodeId) -> Result<FileId> {
+        let file = self.image.file_of(node.0);
+        file.ok_or_else(|| Error::not_found(format!("the image has no file {}", node.0)))
     }
 
     fn files(&self) -> impl Iterator<Item = FileId> {
@@ -42,14 +61,35 @@ impl WimTree {
         found.ok_or_else(|| Error::not_found(format!("there is no stream `{}`", utf16_lossy(name))))
     }
 
-    fn size_of(&self, stream: &Stream) -> Result<u64> {
-        Ok(self.wim.blob(&stream.hash)?.map_or(0, |blob| blob.size))
+    fn content(&self, stream: &Stream) -> Result<Content<'_>> {
+        if let Some(bytes) = self.new.get(&stream.hash) {
+            return Ok(Content::New(bytes));
+        }
+        Ok(self.wim.blob(&stream.hash)?.map_or(Content::Empty, Content::Stored))
+    }
+
+    pub(super) fn size_of(&self, stream: &Stream) -> Result<u64> {
+        Ok(match self.content(stream)? {
+            Content::Empty => 0,
+            Content::Stored(blob) => blob.size,
+            Content::New(bytes) => bytes.len() as u64,
+        })
+    }
+
+    /// The metadata as it is stored, when nothing was changed.
+    pub(crate) fn metadata(&self) -> Result<Vec<u8>> {
+        self.image.to_metadata()
+    }
+
+    /// Every stream of every file.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (NodeId, &Stream)> {
+        self.files().flat_map(|file| self.image.streams(file).iter().map(move |stream| (node(file), stream)))
     }
 
     /// Streams whose content the WIM does not have.
     pub(crate) fn missing_contents(&self, place: &str) -> Vec<Finding> {
         let streams = self.files().flat_map(|file| self.image.streams(file).iter().map(move |stream| (file, stream)));
-        let missing = streams.filter_map(|(file, stream)| Some((file, self.wim.blob(&stream.hash).err()?)));
+        let missing = streams.filter_map(|(file, stream)| Some((file, self.content(stream).err()?)));
         let finding = |(file, error): (FileId, Error)| {
             let path = self.path(NodeId(u64::from(file.0))).unwrap_or_default();
             Finding::new(Level::Damage, "wim-content", format!("{place}{path}"), error.to_string())
@@ -58,7 +98,7 @@ impl WimTree {
     }
 }
 
-fn node(file: FileId) -> NodeId {
+pub(super) fn node(file: FileId) -> NodeId {
     NodeId(u64::from(file.0))
 }
 
@@ -71,9 +111,8 @@ impl Tree for WimTree {
         let folder = self.file(folder)?;
         let entries = || self.image.entries(folder);
         let exact = entries().find(|entry| entry.name == name);
-        let found = exact.or_else(|| {
-            entries().find(|entry| names::same(&entry.name, name) || names::same(&entry.short_name, name))
-        });
+        let found = exact
+            .or_else(|| entries().find(|entry| names::same(&entry.name, name) || names::same(&entry.short_name, name)));
         Ok(found.map(|entry| node(entry.file)))
     }
 
@@ -104,9 +143,10 @@ impl Tree for WimTree {
     }
 
     fn read(&self, node: NodeId) -> Result<Vec<u8>> {
-        match self.wim.blob(&self.stream(self.file(node)?, &[])?.hash)? {
-            Some(blob) => self.wim.read(blob, MAX_AT_ONCE),
-            None => Ok(Vec::new()),
+        match self.content(self.stream(self.file(node)?, &[])?)? {
+            Content::Empty => Ok(Vec::new()),
+            Content::Stored(blob) => self.wim.read(blob, MAX_AT_ONCE),
+            Content::New(bytes) => Ok(bytes.to_vec()),
         }
     }
 
@@ -126,9 +166,15 @@ impl Tree for WimTree {
     }
 
     fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize> {
-        match self.wim.blob(&self.stream(self.file(node)?, name)?.hash)? {
-            Some(blob) => self.wim.read_at(blob, offset, buf),
-            None => Ok(0),
+        match self.content(self.stream(self.file(node)?, name)?)? {
+            Content::Empty => Ok(0),
+            Content::Stored(blob) => self.wim.read_at(blob, offset, buf),
+            Content::New(bytes) => {
+                let start = offset.min(bytes.len() as u64) as usize;
+                let len = buf.len().min(bytes.len() - start);
+                buf[..len].copy_from_slice(&bytes[start..start + len]);
+                Ok(len)
+            }
         }
     }
 
@@ -136,11 +182,6 @@ impl Tree for WimTree {
         let file = self.file(node)?;
         let own = self.image.descriptor(file).map(<[u8]>::to_vec);
         own.ok_or_else(|| Error::not_found("the image says nothing of its security: it was not captured from NTFS"))
-    }
-
-    /// In a WIM it is part of the stream that the backup functions of EFS write, and is not looked for there.
-    fn efs_metadata(&self, _node: NodeId) -> Result<Option<Vec<u8>>> {
-        Ok(None)
     }
 
     fn descriptors(&self) -> Result<Vec<Vec<u8>>> {
@@ -177,15 +218,6 @@ impl Tree for WimTree {
             domains,
             findings: Vec::new(),
         })
-    }
-
-    /// A file has no copies of itself.
-    fn shadow_header(&self) -> Result<ShadowHeader> {
-        Ok(ShadowHeader::Absent)
-    }
-
-    fn shadow_catalog(&self, _offset: u64) -> Result<Vec<ShadowCopy>> {
-        Ok(Vec::new())
     }
 
     fn check(&self) -> Result<Vec<Finding>> {

@@ -1,4 +1,4 @@
-//! An image: a disk in a host file, its partitions, and the Windows installations on them.
+//! A disk in a host file, its partitions, and the Windows installations on them.
 
 use crate::error::{Error, Kind, Result, Within};
 use crate::ntfs_tree::NtfsTree;
@@ -9,9 +9,9 @@ use reseal_ntfs::{Probe, Volume};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// An image. Nothing of it is written before a plan is committed.
+/// A disk. Nothing of it is written before a plan is committed.
 #[derive(Debug)]
-pub struct Image {
+pub(crate) struct DiskImage {
     pub(crate) disk: Disk,
     pub(crate) table: PartitionTable,
     /// Partition that the user named with `#pN`.
@@ -53,6 +53,11 @@ pub(crate) struct DiskFacts {
 }
 
 impl DiskFacts {
+    /// Those of an installation that lies on no disk.
+    pub(crate) fn none() -> DiskFacts {
+        DiskFacts { own: 0, partitions: Vec::new() }
+    }
+
     /// The partition of the installation.
     pub(crate) fn own(&self) -> Option<&PartitionFacts> {
         self.partitions.iter().find(|p| p.partition.number == self.own)
@@ -90,7 +95,7 @@ fn refuse_marked(disk: &Disk, table: &PartitionTable) -> Result<()> {
                 Kind::Interrupted,
                 "a commit in place was interrupted, and the volume is half written",
             )
-            .subject(Image::place(partition))
+            .subject(DiskImage::place(partition))
             .hint(
                 "run `reseal recover IMAGE --journal DIR`, with the folder that holds its journal; without the journal \
                        the image is lost: take a copy of the original",
@@ -104,31 +109,21 @@ fn refuse_marked(disk: &Disk, table: &PartitionTable) -> Result<()> {
 const OEM_ID: u64 = 3;
 const BOOT_SECTOR: u64 = 512;
 
-impl Image {
+impl DiskImage {
     /// Opens `disk.vhdx`, `disk.raw` or, for one partition of it, `disk.vhdx#p3`, for reading. `Interrupted` when a commit in
     /// place has to be recovered first.
-    pub fn open(text: &str) -> Result<Image> {
-        Image::open_as(text, Disk::open)
+    pub(crate) fn open(text: &str) -> Result<DiskImage> {
+        DiskImage::open_as(text, Disk::open)
     }
 
-    /// [`Image::open`] for [`crate::Planned::commit_in_place`]: nobody else may use the image meanwhile.
-    pub fn open_for_writing(text: &str) -> Result<Image> {
-        Image::open_as(text, Disk::open_for_writing)
+    /// [`DiskImage::open`] for [`crate::Planned::commit_in_place`]: nobody else may use the image meanwhile.
+    pub(crate) fn open_for_writing(text: &str) -> Result<DiskImage> {
+        DiskImage::open_as(text, Disk::open_for_writing)
     }
 
-    fn open_as(text: &str, open: fn(&Path) -> reseal_dtyp::Result<Disk>) -> Result<Image> {
-        if crate::wim::selector(text).is_some() {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "a WIM is no disk: it can be looked into, and not changed so far",
-            )
-            .hint(
-                "`reseal wim info`, `reseal fs` and `reseal hive` read it; to seal it, apply it to a disk image first",
-            )
-            .subject(text));
-        }
+    fn open_as(text: &str, open: fn(&Path) -> reseal_dtyp::Result<Disk>) -> Result<DiskImage> {
         let (path, selected) = selector(text)?;
-        let open = || -> Result<Image> {
+        let open = || -> Result<DiskImage> {
             let disk = open(&path)?;
             let table = disk.partitions()?;
             refuse_marked(&disk, &table)?;
@@ -139,13 +134,13 @@ impl Image {
                 return Err(Error::new(Kind::NotFound, format!("there is no partition {number}"))
                     .hint(format!("there are: {}", have.join(", "))));
             }
-            Ok(Image { disk, table, selected })
+            Ok(DiskImage { disk, table, selected })
         };
         open().within(path.display())
     }
 
     /// The image file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.disk.path()
     }
 
@@ -187,7 +182,7 @@ impl Image {
 
     /// The volume of a partition.
     pub(crate) fn volume(&self, partition: &Partition) -> Result<Volume> {
-        Volume::open(self.bytes(partition)).within(Image::place(partition))
+        Volume::open(self.bytes(partition)).within(DiskImage::place(partition))
     }
 
     /// What lies around the installation on partition `own`, whatever the user selected. A volume that does not open has no
@@ -201,7 +196,7 @@ impl Image {
                 && self
                     .volume(partition)
                     .is_ok_and(|v| matches!(v.resolve(r"Windows\System32\config\SYSTEM"), Ok(Some(_))));
-            let place = Image::place(partition);
+            let place = DiskImage::place(partition);
             partitions.push(PartitionFacts { place, partition: partition.clone(), probe, has_windows });
         }
         Ok(DiskFacts { own: own.number, partitions })
@@ -220,8 +215,8 @@ impl Image {
                 Err(e) if self.selected.is_some() || self.partitions().count() == 1 => return Err(e),
                 Err(_) => continue,
             };
-            if volume.resolve(r"Windows\System32\config\SYSTEM").within(Image::place(partition))?.is_some() {
-                let state = VolumeState::of(&volume, Image::place(partition));
+            if volume.resolve(r"Windows\System32\config\SYSTEM").within(DiskImage::place(partition))?.is_some() {
+                let state = VolumeState::of(&volume, DiskImage::place(partition));
                 out.push(Windows { partition: partition.clone(), tree: NtfsTree { volume }, state });
             }
         }
@@ -255,7 +250,7 @@ impl Image {
     pub(crate) fn no_windows(&self) -> Result<Error> {
         for partition in self.partitions() {
             let refusal = |id, reason: &str, hint: &str| {
-                Error::refused(vec![crate::Refusal::new(id, Image::place(partition), reason, hint)])
+                Error::refused(vec![crate::Refusal::new(id, DiskImage::place(partition), reason, hint)])
             };
             match self.probe(partition)? {
                 Probe::BitLocker => {

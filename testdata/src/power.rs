@@ -6,15 +6,17 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// A small generator of test choices, so that every case can be repeated from its number.
-pub(crate) struct Choice(u64);
+#[derive(Debug)]
+pub struct Choice(u64);
 
 impl Choice {
-    pub(crate) fn new(seed: u64) -> Choice {
+    /// Equal seeds give equal choices.
+    pub fn new(seed: u64) -> Choice {
         Choice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d)
     }
 
     /// A number below `n`.
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -44,7 +46,8 @@ struct Content {
 
 /// What shall go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// Nothing.
     None,
     /// The n-th synchronization does nothing.
     LostSync(usize),
@@ -54,18 +57,21 @@ pub(crate) enum Fault {
     Broken(usize, Kind),
 }
 
+/// An image, the files beside it, and what of both is durable.
 #[derive(Debug, Clone)]
-pub(crate) struct Sim {
+pub struct Sim {
     durable: Vec<u8>,
-    pub(crate) image: Vec<u8>,
+    /// The image as programs see it.
+    pub image: Vec<u8>,
     image_ops: Vec<ImageOp>,
     contents: Vec<Content>,
     folder: BTreeMap<Name, usize>,
     durable_folder: BTreeMap<Name, usize>,
     folder_ops: Vec<FolderOp>,
-    pub(crate) fault: Fault,
+    /// What shall go wrong.
+    pub fault: Fault,
     /// Power is lost at this write operation: it may or may not reach the medium.
-    pub(crate) cut_at: Option<usize>,
+    pub cut_at: Option<usize>,
     writes: usize,
     syncs: usize,
     calls: Cell<usize>,
@@ -76,7 +82,8 @@ pub(crate) struct Sim {
 const FULL: u64 = 64 << 20;
 
 impl Sim {
-    pub(crate) fn new(image: Vec<u8>) -> Sim {
+    /// A host with a durable image and nothing beside it.
+    pub fn new(image: Vec<u8>) -> Sim {
         Sim {
             durable: image.clone(),
             image,
@@ -95,43 +102,46 @@ impl Sim {
     }
 
     /// Operations that change something so far.
-    pub(crate) fn writes(&self) -> usize {
+    pub fn writes(&self) -> usize {
         self.writes
     }
 
     /// All operations so far.
-    pub(crate) fn calls(&self) -> usize {
+    pub fn calls(&self) -> usize {
         self.calls.get()
     }
 
-    pub(crate) fn syncs(&self) -> usize {
+    /// Synchronizations so far.
+    pub fn syncs(&self) -> usize {
         self.syncs
     }
 
-    pub(crate) fn names(&self) -> Vec<Name> {
+    /// The files beside the image.
+    pub fn names(&self) -> Vec<Name> {
         self.folder.keys().copied().collect()
     }
 
     /// The bytes of a file, to damage them; durable at once.
-    pub(crate) fn change_file(&mut self, name: Name, change: impl FnOnce(&mut Vec<u8>)) {
+    pub fn change_file(&mut self, name: Name, change: impl FnOnce(&mut Vec<u8>)) {
         let content = &mut self.contents[self.folder[&name]];
         change(&mut content.now);
         content.durable.clone_from(&content.now);
     }
 
     /// Somebody else writes to the image.
-    pub(crate) fn change_image(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+    pub fn change_image(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
         change(&mut self.image);
         self.durable.clone_from(&self.image);
     }
 
-    pub(crate) fn forget(&mut self, name: Name) {
+    /// Somebody removes a file, durably.
+    pub fn forget(&mut self, name: Name) {
         self.folder.remove(&name);
         self.durable_folder.remove(&name);
     }
 
     /// The same host with no fault and with counters at zero.
-    pub(crate) fn healthy(mut self) -> Sim {
+    pub fn healthy(mut self) -> Sim {
         (self.fault, self.cut_at) = (Fault::None, None);
         (self.writes, self.syncs, self.dead) = (0, 0, false);
         self.calls.set(0);
@@ -139,7 +149,7 @@ impl Sim {
     }
 
     /// What a restart finds: everything durable, and what chance kept of the rest.
-    pub(crate) fn restart(&self, choice: &mut Choice) -> Sim {
+    pub fn restart(&self, choice: &mut Choice) -> Sim {
         // None, all, or about half of the sectors.
         let keep = match choice.below(4) {
             0 => 0,

@@ -1,0 +1,69 @@
+//! An image: a disk in a host file, or images of a WIM.
+
+mod disk;
+
+pub(crate) use disk::{DiskFacts, DiskImage, Windows};
+
+use crate::error::{Error, Kind, Result};
+use crate::wim::WimImages;
+use std::path::Path;
+
+/// An image. Nothing of it is written before a plan is committed.
+#[derive(Debug)]
+pub struct Image(pub(crate) Medium);
+
+/// What an image is.
+#[derive(Debug)]
+pub(crate) enum Medium {
+    Disk(Box<DiskImage>),
+    Wim(Box<WimImages>),
+}
+
+impl Image {
+    /// Opens `disk.vhdx`, `disk.raw`, one partition of it as `disk.vhdx#p3`, or `install.wim:2`, for reading. `Interrupted` when
+    /// a commit in place has to be recovered first.
+    pub fn open(text: &str) -> Result<Image> {
+        Ok(Image(match WimImages::open(text) {
+            Some(wim) => Medium::Wim(Box::new(wim?)),
+            None => Medium::Disk(Box::new(DiskImage::open(text)?)),
+        }))
+    }
+
+    /// [`Image::open`] for [`crate::Planned::commit_in_place`]: nobody else may use the image meanwhile.
+    pub fn open_for_writing(text: &str) -> Result<Image> {
+        Ok(Image(match WimImages::open_for_writing(text) {
+            Some(wim) => Medium::Wim(Box::new(wim?)),
+            None => Medium::Disk(Box::new(DiskImage::open_for_writing(text)?)),
+        }))
+    }
+
+    /// The image file.
+    pub fn path(&self) -> &Path {
+        match &self.0 {
+            Medium::Disk(disk) => disk.path(),
+            Medium::Wim(wim) => wim.path(),
+        }
+    }
+
+    /// The disk; `Unsupported` for a WIM.
+    pub(crate) fn disk(&self) -> Result<&DiskImage> {
+        match &self.0 {
+            Medium::Disk(disk) => Ok(disk),
+            Medium::Wim(wim) => Err(no_disk(wim)),
+        }
+    }
+
+    /// The disk; `Unsupported` for a WIM.
+    pub(crate) fn into_disk(self) -> Result<DiskImage> {
+        match self.0 {
+            Medium::Disk(disk) => Ok(*disk),
+            Medium::Wim(wim) => Err(no_disk(&wim)),
+        }
+    }
+}
+
+fn no_disk(wim: &WimImages) -> Error {
+    Error::new(Kind::Unsupported, "a WIM is no disk: it has no partitions and volumes")
+        .hint("`reseal inspect`, `generalize`, `verify`, `diff`, `fs`, `hive` and `wim` work on it")
+        .subject(wim.path().display().to_string())
+}

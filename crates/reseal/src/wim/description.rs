@@ -1,0 +1,111 @@
+//! The XML data of a WIM, edited where it stands: what nobody knows stays as it is.
+
+use crate::error::{Result, Within};
+use crate::unattend::xml::{self, Element};
+use reseal_dtyp::{FileTime, from_utf16le, utf16_lossy, utf16le};
+use std::ops::Range;
+
+/// What is said of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// Folders, the root left out.
+    pub(crate) folders: u64,
+    /// Names of files.
+    pub(crate) files: u64,
+    /// Bytes of all streams, those of a file with several names counted for each.
+    pub(crate) bytes: u64,
+    /// What of that would be saved by counting such files once.
+    pub(crate) hard_link_bytes: u64,
+}
+
+/// The document.
+#[derive(Debug, Clone)]
+pub(crate) struct Description {
+    text: String,
+}
+
+impl Description {
+    /// Takes what a WIM has; an empty document where there is none.
+    pub(crate) fn read(bytes: &[u8]) -> Description {
+        let text = utf16_lossy(&from_utf16le(bytes));
+        let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0').trim();
+        Description { text: if text.is_empty() { "<WIM></WIM>".to_owned() } else { text.to_owned() } }
+    }
+
+    /// As it is stored: UTF-16 with a byte order mark.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        utf16le(&format!("\u{feff}{}", self.text))
+    }
+
+    pub(super) fn root(&self) -> Result<Element> {
+        xml::parse(&self.text).within("XML data")
+    }
+
+    /// States what an image holds now, and when it was changed.
+    pub(crate) fn update(&mut self, index: u32, counts: Counts, now: FileTime) -> Result<()> {
+        let numbers = [
+            ("DIRCOUNT", counts.folders),
+            ("FILECOUNT", counts.files),
+            ("TOTALBYTES", counts.bytes),
+            ("HARDLINKBYTES", counts.hard_link_bytes),
+        ];
+        for (name, number) in numbers {
+            self.set(index, name, &number.to_string())?;
+        }
+        self.set(index, "LASTMODIFICATIONTIME", &time(now))
+    }
+
+    /// Sets what an element of an image holds, or adds it as the last one. Where the document says nothing of the image,
+    /// nothing is added.
+    fn set(&mut self, index: u32, name: &str, content: &str) -> Result<()> {
+        let root = self.root()?;
+        let Some(image) = image(&root, index) else { return Ok(()) };
+        match image.child(name) {
+            Some(element) if element.is_empty_tag => {
+                self.splice(element.tag.clone(), &format!("<{name}>{content}</{name}>"));
+            }
+            Some(element) => self.splice(element.content.clone(), content),
+            None if image.is_empty_tag => {}
+            None => self.splice(image.content.end..image.content.end, &format!("<{name}>{content}</{name}>")),
+        }
+        Ok(())
+    }
+
+    fn splice(&mut self, range: Range<usize>, text: &str) {
+        self.text.replace_range(range, text);
+    }
+}
+
+/// The element of an image.
+pub(super) fn image(root: &Element, index: u32) -> Option<&Element> {
+    let is_it = |image: &&Element| image.attribute("INDEX").and_then(|i| i.trim().parse().ok()) == Some(index);
+    root.all("IMAGE").find(is_it)
+}
+
+/// A time as such documents have it.
+pub(crate) fn time(time: FileTime) -> String {
+    let half = |bits: u64| format!("0x{:08X}", bits & 0xffff_ffff);
+    format!("<HIGHPART>{}</HIGHPART><LOWPART>{}</LOWPART>", half(time.0 >> 32), half(time.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_stays() {
+        let text = "<WIM><TOTALBYTES>9</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>a &amp; b</NAME><FILECOUNT>3</FILECOUNT>\
+                    <X y=\"1\"/><DIRCOUNT/></IMAGE><IMAGE INDEX=\"2\"><NAME>c</NAME></IMAGE></WIM>";
+        let mut description = Description::read(&utf16le(&format!("\u{feff}{text}")));
+        assert_eq!(description.to_bytes(), utf16le(&format!("\u{feff}{text}")));
+        let counts = Counts { folders: 1, files: 22, bytes: 333, hard_link_bytes: 4 };
+        description.update(1, counts, FileTime(0x01d3_86ad_036c_2dda)).unwrap();
+        let changed = "<WIM><TOTALBYTES>9</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>a &amp; b</NAME><FILECOUNT>22</FILECOUNT>\
+                       <X y=\"1\"/><DIRCOUNT>1</DIRCOUNT><TOTALBYTES>333</TOTALBYTES><HARDLINKBYTES>4</HARDLINKBYTES>\
+                       <LASTMODIFICATIONTIME><HIGHPART>0x01D386AD</HIGHPART><LOWPART>0x036C2DDA</LOWPART>\
+                       </LASTMODIFICATIONTIME></IMAGE><IMAGE INDEX=\"2\"><NAME>c</NAME></IMAGE></WIM>";
+        assert_eq!(description.text, changed);
+        description.update(3, counts, FileTime(0)).unwrap();
+        assert_eq!(description.text, changed);
+    }
+}
