@@ -1,9 +1,10 @@
 //! `reseal wim`.
 
-use crate::args::Wim;
+use crate::args::{ProgressMode, Wim};
+use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::Result;
-use reseal::{WimFile, WimInfo};
+use reseal::{WimFile, WimInfo, WimResult};
 
 pub(crate) fn wim(command: &Wim) -> Result<Exit> {
     match command {
@@ -29,7 +30,40 @@ pub(crate) fn wim(command: &Wim) -> Result<Exit> {
             }
             Ok(if findings.is_empty() { Exit::Done } else { Exit::Found })
         }
+        Wim::Optimize { file, output, rebuild: _, json } => {
+            let progress = Progress::new(ProgressMode::Auto);
+            let done = reseal::wim_optimize(file, output.as_deref(), &progress)?;
+            drop(progress);
+            match done {
+                Some(done) => written(&done, *json),
+                None => {
+                    render::note("nothing to do: all of the file belongs to something");
+                    Ok(Exit::NothingToDo)
+                }
+            }
+        }
+        Wim::Export { image, output, json } => {
+            let progress = Progress::new(ProgressMode::Auto);
+            let done = reseal::wim_export(image, output, &progress)?;
+            drop(progress);
+            written(&done, *json)
+        }
     }
+}
+
+fn written(done: &WimResult, json: bool) -> Result<Exit> {
+    if json {
+        render::json(done)?;
+    } else {
+        render::out(&format!(
+            "{}: {} bytes, before {}, of which {} belonged to nothing\n",
+            done.output.display(),
+            done.bytes,
+            done.bytes_before,
+            done.unused_bytes
+        ));
+    }
+    Ok(Exit::Done)
 }
 
 fn shown(info: &WimInfo) -> String {

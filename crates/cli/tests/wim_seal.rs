@@ -60,9 +60,8 @@ fn differences(a: &str, b: &str) -> Vec<String> {
             .iter()
             .any(|name| path.trim_start_matches('\\').starts_with(name))
     };
-    let counts = |e: &serde_json::Value| {
-        !of_volume(e["kind"].as_str().unwrap()) && !is_left_out(e["path"].as_str().unwrap())
-    };
+    let counts =
+        |e: &serde_json::Value| !of_volume(e["kind"].as_str().unwrap()) && !is_left_out(e["path"].as_str().unwrap());
     entries.filter(counts).map(|e| e.to_string()).collect()
 }
 

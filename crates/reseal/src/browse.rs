@@ -6,13 +6,14 @@ use crate::image::DiskImage;
 use crate::ntfs_tree::NtfsTree;
 use crate::scope::MachineHive;
 use crate::tree::{NodeId, Tree, TreeEdit};
-use crate::wim::WimFile;
+use crate::wim::{WimCommit, WimFile, WimImages, WimTree};
 use reseal_dtyp::{Descriptor, FileTime, utf16_lossy, utf16le};
 use reseal_hive::{Hive, KeyId, Recover, Value, types};
 use reseal_ntfs::{Probe, Volume};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// An entry of a folder.
 #[derive(Debug, Clone, Serialize)]
@@ -223,14 +224,8 @@ pub struct HiveAccess {
 #[derive(Debug)]
 enum Source {
     File,
-    /// An image of a WIM, which is only read.
-    Wim,
-    Disk {
-        image: Box<DiskImage>,
-        tree: Box<NtfsTree>,
-        node: NodeId,
-        logs: Vec<NodeId>,
-    },
+    Wim { images: Box<WimImages>, index: u32, tree: Box<WimTree>, node: NodeId, logs: Vec<NodeId> },
+    Disk { image: Box<DiskImage>, tree: Box<NtfsTree>, node: NodeId, logs: Vec<NodeId> },
 }
 
 impl HiveAccess {
@@ -269,9 +264,12 @@ impl HiveAccess {
     }
 
     fn open_in_image(target: &str, hive: &str) -> Result<HiveAccess> {
-        if let Some(tree) = WimFile::tree(target) {
-            let (hive, subject, _, _) = HiveAccess::find(&tree?, hive)?;
-            return Ok(HiveAccess { hive, source: Source::Wim, subject });
+        if let Some(images) = WimImages::open(target) {
+            let images = Box::new(images?);
+            let index = images.one()?;
+            let tree = Box::new(WimTree::open(Arc::clone(images.wim()), index)?);
+            let (hive, subject, node, logs) = HiveAccess::find(&*tree, hive)?;
+            return Ok(HiveAccess { hive, source: Source::Wim { images, index, tree, node, logs }, subject });
         }
         let image = Box::new(DiskImage::open(target)?);
         let tree = Box::new(NtfsTree { volume: volume(&image)? });
@@ -376,9 +374,19 @@ impl HiveAccess {
                 file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(context)?;
                 Ok(())
             }
-            Source::Wim => Err(Error::new(Kind::Unsupported, "a hive in a WIM is only read, so far")
-                .hint("export it with `reseal fs cat`, edit the file, and put it back with `wimlib-imagex update`")
-                .subject(self.subject)),
+            Source::Wim { images, index, mut tree, node, logs } => {
+                let now = tree.stat(node)?.written;
+                put_back(&mut *tree, node, &logs, &bytes, now).within(&self.subject)?;
+                let commit = WimCommit {
+                    guid: images.wim().header().guid,
+                    now,
+                    storage: crate::WimStorage::default(),
+                    kept: images.file.numbers(),
+                    changed: vec![(index, *tree)],
+                    images: *images,
+                };
+                commit.write_to(out, &crate::Silent).map(drop)
+            }
             Source::Disk { image, mut tree, node, logs } => {
                 let state = crate::volume_state::VolumeState::of(&tree.volume, "volume".to_owned());
                 if let Some(why) = state.dirty {
@@ -387,17 +395,29 @@ impl HiveAccess {
                 }
                 // No clock is asked here: a hive edit keeps the file's times.
                 let now = FileTime(0);
-                tree.replace(node, &bytes, now).within(&self.subject)?;
-                for log in logs {
-                    let len = tree.size(log)? as usize;
-                    tree.replace(log, &vec![0; len], now).within(&self.subject)?;
-                }
+                put_back(&mut *tree, node, &logs, &bytes, now).within(&self.subject)?;
                 let guids = crate::Inputs::seeded(&crate::inputs::digest(&bytes), now).stream(&[b"hive-edit"]).guid();
                 image.disk.commit_to(out, [guids, guids], &|_, _| {})?;
                 Ok(())
             }
         }
     }
+}
+
+/// Replaces a hive file and empties its logs.
+fn put_back(
+    tree: &mut dyn TreeEdit,
+    node: NodeId,
+    logs: &[NodeId],
+    bytes: &[u8],
+    now: FileTime,
+) -> reseal_dtyp::Result<()> {
+    tree.replace(node, bytes, now)?;
+    for log in logs {
+        let len = tree.size(*log)? as usize;
+        tree.replace(*log, &vec![0; len], now)?;
+    }
+    Ok(())
 }
 
 /// A dirty hive whose logs do not cover it is damaged input here: what it says may be stale.

@@ -360,13 +360,13 @@ fn offset_table(width: usize, offsets: &[u64]) -> Vec<u8> {
 }
 
 impl Wim {
-    /// How often the files of all images name each content, but for those that `changed` has.
-    pub fn references(&self, changed: &HashMap<u32, &Image>) -> Result<HashMap<Sha1Hash, u32>> {
+    /// How often the files of these images name each content; those that `changed` has are taken from there.
+    pub fn references(&self, images: &[u32], changed: &HashMap<u32, &Image>) -> Result<HashMap<Sha1Hash, u32>> {
         let mut out: HashMap<Sha1Hash, u32> = HashMap::new();
-        for number in 1..=self.header().images {
-            let counts = match changed.get(&number) {
+        for number in images {
+            let counts = match changed.get(number) {
                 Some(image) => image.references(),
-                None => self.image(number)?.references(),
+                None => self.image(*number)?.references(),
             };
             for (hash, count) in counts {
                 let sum = out.entry(hash).or_insert(0);

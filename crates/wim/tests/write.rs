@@ -35,7 +35,7 @@ fn rebuilt(wim: &Wim, edited: &[Image], contents: &[Vec<u8>], storage: Storage) 
     let mut writer = Writer::new(&mut out, wim.header().clone(), storage, wim.has_integrity());
     let changed: HashMap<u32, &Image> = (1..).zip(edited).collect();
     writer.blobs(contents).unwrap();
-    let references = wim.references(&changed).unwrap();
+    let references = wim.references(&[1, 2], &changed).unwrap();
     for blob in wim.blobs().iter().filter(|blob| !blob.is_solid() && references.contains_key(&blob.hash)) {
         writer.copy(wim, blob).unwrap();
     }
@@ -137,7 +137,7 @@ fn what_is_edited_is_read_back_appended_and_rebuilt() {
         let contents = edit(&mut image);
         let untouched = by_wimlib(&path, 2);
         let changed = HashMap::from([(1, &image)]);
-        let references = wim.references(&changed).unwrap();
+        let references = wim.references(&[1, 2], &changed).unwrap();
 
         let mut appended = std::fs::read(&path).unwrap();
         let old_len = appended.len();

@@ -405,6 +405,8 @@ pub(crate) enum Hive {
 #[command(after_help = "Examples:
   reseal wim info install.wim
   reseal wim verify install.esd --json
+  reseal wim optimize custom.wim --rebuild
+  reseal wim export install.wim:2 pro.wim
   reseal fs ls install.wim:2 Windows\\System32\\config
   reseal hive get install.wim:Core --hive SOFTWARE 'Microsoft\\Windows NT\\CurrentVersion' CurrentBuild")]
 pub(crate) enum Wim {
@@ -420,6 +422,30 @@ pub(crate) enum Wim {
     Verify {
         /// install.wim or install.esd.
         file: PathBuf,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write it without what belongs to nothing, which changes by appending leave. Exit 5 when there is no such thing.
+    Optimize {
+        /// install.wim or install.esd.
+        file: PathBuf,
+        /// The new file; it must not exist.
+        #[arg(short, long, value_name = "OUT", required_unless_present = "rebuild")]
+        output: Option<PathBuf>,
+        /// Put the new file in the old one's place, by a rename.
+        #[arg(long, conflicts_with = "output")]
+        rebuild: bool,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a new WIM with one image, or `:all`.
+    Export {
+        /// install.wim:2, install.wim:NAME or install.wim:all.
+        image: String,
+        /// The new file; it must not exist.
+        output: PathBuf,
         /// One JSON document on stdout.
         #[arg(long)]
         json: bool,

@@ -55,6 +55,31 @@ impl Description {
         self.set(index, "LASTMODIFICATIONTIME", &time(now))
     }
 
+    /// Leaves out what is said of other images, and numbers these from 1, in this order.
+    pub(crate) fn keep(&mut self, images: &[u32]) -> Result<()> {
+        let root = self.root()?;
+        let number = |image: &Element| image.attribute("INDEX").and_then(|i| i.trim().parse::<u32>().ok());
+        // From the last one on, so that the places of the others stay.
+        let all: Vec<&Element> = root.all("IMAGE").collect();
+        for image in all.into_iter().rev() {
+            let new = number(image).and_then(|number| images.iter().position(|kept| *kept == number));
+            match new {
+                None => {
+                    let tail = if image.is_empty_tag { 0 } else { end_tag(&self.text[image.content.end..]) };
+                    self.splice(image.tag.start..image.content.end + tail, "");
+                }
+                Some(at) if number(image) != Some(at as u32 + 1) => {
+                    let tag = self.text[image.tag.clone()].to_owned();
+                    let old = image.attribute("INDEX").unwrap_or_default();
+                    let (before, after) = (format!("\"{old}\""), format!("\"{}\"", at + 1));
+                    self.splice(image.tag.clone(), &tag.replacen(&before, &after, 1));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Sets what an element of an image holds, or adds it as the last one. Where the document says nothing of the image,
     /// nothing is added.
     fn set(&mut self, index: u32, name: &str, content: &str) -> Result<()> {
@@ -74,6 +99,11 @@ impl Description {
     fn splice(&mut self, range: Range<usize>, text: &str) {
         self.text.replace_range(range, text);
     }
+}
+
+/// Length of an end tag at the start of a text.
+fn end_tag(text: &str) -> usize {
+    text.find('>').map_or(0, |at| at + 1)
 }
 
 /// The element of an image.
@@ -107,5 +137,10 @@ mod tests {
         assert_eq!(description.text, changed);
         description.update(3, counts, FileTime(0)).unwrap();
         assert_eq!(description.text, changed);
+        description.keep(&[1, 2]).unwrap();
+        assert_eq!(description.text, changed);
+        description.keep(&[2]).unwrap();
+        let kept = "<WIM><TOTALBYTES>9</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>c</NAME></IMAGE></WIM>";
+        assert_eq!(description.text, kept);
     }
 }

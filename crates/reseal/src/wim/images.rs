@@ -37,6 +37,11 @@ impl WimImages {
         Some(run().within(path.display()))
     }
 
+    /// All images of a WIM.
+    pub(super) fn of(file: WimFile) -> WimImages {
+        WimImages { file, wanted: Some("all".to_owned()), media: None }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.file.path
     }
@@ -48,18 +53,19 @@ impl WimImages {
     /// Numbers of the images that are meant, ascending: the only one when nothing is said.
     pub(crate) fn meant(&self) -> Result<Vec<u32>> {
         match self.wanted.as_deref() {
-            Some(text) if text.eq_ignore_ascii_case("all") => Ok(self.all()),
-            wanted => Ok(vec![self.file.index(wanted)?]),
+            Some(text) if text.eq_ignore_ascii_case("all") => Ok(self.file.numbers()),
+            _ => Ok(vec![self.one()?]),
         }
+    }
+
+    /// The one image that is meant.
+    pub(crate) fn one(&self) -> Result<u32> {
+        self.file.index(self.wanted.as_deref())
     }
 
     /// The same for verbs that only look: all images when nothing is said.
     pub(crate) fn looked_at(&self) -> Result<Vec<u32>> {
-        if self.wanted.is_none() { Ok(self.all()) } else { self.meant() }
-    }
-
-    fn all(&self) -> Vec<u32> {
-        self.file.images.iter().map(|info| info.index).collect()
+        if self.wanted.is_none() { Ok(self.file.numbers()) } else { self.meant() }
     }
 
     /// How messages name an image.

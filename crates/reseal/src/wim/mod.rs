@@ -1,9 +1,11 @@
 //! WIM files: which image is meant, what the XML data says of each, and whether all of it is sound.
 
+mod commit;
 mod description;
 mod edit;
 mod guard;
 mod images;
+mod optimize;
 mod output;
 mod seal;
 mod tree;
@@ -22,7 +24,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use commit::WimCommit;
 pub(crate) use images::WimImages;
+pub use optimize::{WimResult, wim_export, wim_optimize};
 pub(crate) use seal::WimPlanned;
 pub(crate) use tree::WimTree;
 
@@ -126,6 +130,11 @@ impl WimFile {
             WimTree::open(Arc::clone(&file.wim), index).within(path.display())
         };
         Some(run())
+    }
+
+    /// Numbers of all images.
+    fn numbers(&self) -> Vec<u32> {
+        self.images.iter().map(|info| info.index).collect()
     }
 
     fn index(&self, wanted: Option<&str>) -> Result<u32> {

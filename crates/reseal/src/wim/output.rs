@@ -156,7 +156,7 @@ mod tests {
             let hash = writer.blob(&[9; 5000])?;
             file(&mut image, "new", hash);
             writer.image(&image)?;
-            let references = wim.references(&HashMap::from([(1, &image)]))?;
+            let references = wim.references(&[1], &HashMap::from([(1, &image)]))?;
             writer.finish(&references, 1, &wim.xml()?)
         })
     }

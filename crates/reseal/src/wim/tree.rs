@@ -40,7 +40,12 @@ impl WimTree {
         let metadata = self.image.to_metadata()?;
         let image = Image::read(&metadata)?;
         if image.to_metadata()? != metadata {
-            return Err(Error::damaged("metadata resource", "files", 0, "what would be written reads back differently"));
+            return Err(Error::damaged(
+                "metadata resource",
+                "files",
+                0,
+                "what would be written reads back differently",
+            ));
         }
         Ok(WimTree { wim: Arc::clone(&self.wim), image, new: self.new.clone(), is_changed: self.is_changed })
     }
