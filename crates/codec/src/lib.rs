@@ -1,4 +1,5 @@
-//! Decoders for the compression that Windows uses in NTFS, WOF and WIM: bytes in, bytes out.
+//! The compression that Windows uses in NTFS, WOF and WIM: bytes in, bytes out. Decoders for all of it, compressors for what a WIM
+//! holds.
 //!
 //! Every decoder fills a buffer whose length the caller knows from its container; no input can make it allocate, read or
 //! write more. Damaged input is an [`Error`] with the offset at which decoding stopped.
@@ -6,9 +7,12 @@
 
 mod bits;
 mod huffman;
+mod lengths;
 pub mod lzms;
 pub mod lznt1;
 pub mod lzx;
+mod matcher;
+mod writer;
 pub mod xpress;
 
 /// Why a compressed buffer was refused.

@@ -1,5 +1,9 @@
 //! XPRESS with Huffman coding ([MS-XCA] 2.2), in chunks as WOF and WIM store it.
 
+mod compress;
+
+pub use compress::Compressor;
+
 use crate::bits::Bits;
 use crate::huffman::Code;
 use crate::{Error, copy_match};
