@@ -102,6 +102,52 @@ fn agree(kind: &str, orders: std::ops::RangeInclusive<u32>, most: f64) {
     }
 }
 
+/// Chunks that begin with an instruction that the x86 translation knows, and hold calls of few targets behind it: whether the first
+/// byte counts decides about all that follow.
+fn chunks_that_begin_with_code(chunk: usize) -> Vec<u8> {
+    let instructions = [&[0xe8][..], &[0xe9], &[0xe9, 0xe8], &[0x48, 0x8b, 0x05], &[0x4c, 0x8d, 0x05], &[0xff, 0x15]];
+    let mut random = samples::random(5);
+    let mut out = Vec::new();
+    for first in instructions {
+        let start = out.len();
+        out.extend(first);
+        while out.len() < start + chunk {
+            let target = [4_000i32, 9_000, 20_000][usize::from(random() % 3)];
+            out.extend((target - (out.len() - start) as i32).to_le_bytes());
+            out.extend(&[0x90, 0x48, 0x89][..usize::from(random() % 4)]);
+            out.extend(instructions[usize::from(random() % 6)]);
+        }
+        out.truncate(start + chunk);
+    }
+    out
+}
+
+/// There is no compressor of ours: what wimlib's wrote, our decoder reads.
+#[test]
+fn lzms_of_wimlib() {
+    let dir = tempfile::tempdir().unwrap();
+    for chunk in [1 << 15, 1 << 17] {
+        let mut contents = contents();
+        contents.push(("code", chunks_that_begin_with_code(chunk)));
+        for (name, data) in contents {
+            let Some(packed) = wimlib("pack", "LZMS", chunk, &data, dir.path()) else { return };
+            let (mut rest, mut compressed) = (&packed[..], 0);
+            for content in data.chunks(chunk) {
+                let len = u32::from_le_bytes(*rest.first_chunk().unwrap()) as usize;
+                let (stored, behind) = rest[8..].split_at(len);
+                rest = behind;
+                if len < content.len() {
+                    let mut back = vec![0; content.len()];
+                    reseal_codec::lzms::decompress(stored, &mut back).unwrap();
+                    assert!(back == content, "{name} {chunk}: other bytes");
+                    compressed += 1;
+                }
+            }
+            assert!(rest.is_empty() && compressed > 0, "{name} {chunk}: nothing was compressed");
+        }
+    }
+}
+
 #[test]
 fn xpress() {
     agree("XPRESS", 12..=16, 1.04);
