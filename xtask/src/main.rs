@@ -22,6 +22,7 @@ const HELP: &str = "cargo xtask COMMAND
   test             setup, then every check and every test
   bench [S M L writer]
                    ratios against the fastest rivals known, in one run
+  bench codec      our decoders and compressors against wimlib's library
   soak [TIMES]     the random tests of NTFS, 20 times as long: 100,000 operations on each geometry
   fuzz [TARGET] [SECONDS]
                    run the fuzz targets, 600 seconds each when nothing is said

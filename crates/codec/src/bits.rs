@@ -30,13 +30,42 @@ impl<'a, const BACKWARD: bool> Bits<'a, BACKWARD> {
         Error { offset: if BACKWARD { self.input.len() - at } else { at }, what }
     }
 
+    /// The next four units, the first one on top.
+    #[inline(always)]
+    fn four_units(&self) -> Option<u64> {
+        let from = if BACKWARD { self.input.len().checked_sub(self.at.checked_add(8)?)? } else { self.at };
+        let units = u64::from_le_bytes(*self.input.get(from..)?.first_chunk()?);
+        if BACKWARD {
+            return Some(units);
+        }
+        let halves = units.rotate_left(32);
+        Some((halves & 0xffff_0000_ffff_0000) >> 16 | (halves & 0x0000_ffff_0000_ffff) << 16)
+    }
+
     fn unit(&self) -> Option<u16> {
         let from = if BACKWARD { self.input.len().checked_sub(self.at + 2)? } else { self.at };
         self.input.get(from..from + 2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
     }
 
     /// Makes at least `n` (up to 32) bits available.
+    #[inline(always)]
     pub(crate) fn fill(&mut self, n: u32) {
+        if self.count < n {
+            match self.four_units() {
+                Some(units) => {
+                    // What does not make a whole unit is fetched again later, and is the same then.
+                    self.buffer |= units >> self.count;
+                    let whole = (64 - self.count) / 16;
+                    self.at += 2 * whole as usize;
+                    self.count += 16 * whole;
+                }
+                None => self.fill_at_the_end(n),
+            }
+        }
+    }
+
+    #[cold]
+    fn fill_at_the_end(&mut self, n: u32) {
         while self.count < n {
             let unit = self.unit().unwrap_or_else(|| {
                 self.beyond += 16;
@@ -49,16 +78,19 @@ impl<'a, const BACKWARD: bool> Bits<'a, BACKWARD> {
     }
 
     /// The next `n` bits (1 to 16) without taking them.
+    #[inline]
     pub(crate) fn peek(&self, n: u32) -> usize {
         (self.buffer >> (64 - n)) as usize
     }
 
+    #[inline]
     pub(crate) fn drop(&mut self, n: u32) {
         self.buffer <<= n;
         self.count -= n;
     }
 
     /// Takes `n` bits (0 to 32).
+    #[inline(always)]
     pub(crate) fn take(&mut self, n: u32) -> u32 {
         if n == 0 {
             return 0;
@@ -69,13 +101,25 @@ impl<'a, const BACKWARD: bool> Bits<'a, BACKWARD> {
         value
     }
 
-    /// Whether more bits were used than there are, by more than the two units that a reader looks ahead.
+    /// Whether more bits were used than there are, by more than two units.
+    #[inline]
     pub(crate) fn overrun(&self) -> bool {
         self.beyond > self.count + 32
     }
 }
 
 impl<'a> Bits<'a> {
+    /// Gives back what was fetched beyond the unit behind the current one: a writer of bytes between the units has come that far
+    /// ([MS-XCA] 2.2.4: two units at the start, another one as soon as fewer than 16 bits are left).
+    pub(crate) fn give_back(&mut self) {
+        self.fill(16);
+        let units = self.count / 16 - 1;
+        self.at -= 2 * units as usize;
+        self.count -= 16 * units;
+        self.beyond = self.beyond.saturating_sub(16 * units);
+        self.buffer &= !(u64::MAX >> self.count);
+    }
+
     /// A byte of the stream that stands between the units.
     pub(crate) fn byte(&mut self) -> Result<u8, Error> {
         let byte = self.input.get(self.at).copied().ok_or_else(|| self.error("the input ends within a length"))?;

@@ -12,6 +12,7 @@ mod wim;
 use crate::builder::{Container, ImageBuilder};
 use crate::windows::{WindowsImage, machine_sid};
 use anyhow::{Result, bail};
+use reseal_codec::lzx;
 use reseal_disk::{Disk, MemoryDisk, WriteAt};
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Level};
 use reseal_hive::{Hive, Recover};
@@ -191,19 +192,31 @@ pub fn lznt1(data: &[u8]) {
     }
 }
 
-/// Bytes as an XPRESS chunk; the first two say how long the output is.
+/// Bytes as an XPRESS chunk, of which the first two say how long the output is; and as content, which comes back.
 pub fn xpress(data: &[u8]) {
     if let [a, b, rest @ ..] = data {
         let mut out = vec![0; usize::from(u16::from_le_bytes([*a, *b])) + 1];
         let _ = reseal_codec::xpress::decompress(rest, &mut out);
+        let mut packed = Vec::new();
+        if reseal_codec::xpress::Compressor::new().compress(rest, &mut packed) {
+            out.resize(rest.len(), 0);
+            reseal_codec::xpress::decompress(&packed, &mut out).expect("what was compressed can be decoded");
+            assert_eq!(out, rest);
+        }
     }
 }
 
-/// Bytes as an LZX chunk; the first two say how long the output is.
+/// Bytes as an LZX chunk, of which the first two say how long the output is; and as content, which comes back.
 pub fn lzx(data: &[u8]) {
     if let [a, b, rest @ ..] = data {
         let mut out = vec![0; usize::from(u16::from_le_bytes([*a, *b])) % 0x8000 + 1];
-        let _ = reseal_codec::lzx::decompress(rest, &mut out, 0x8000);
+        let _ = lzx::decompress(rest, &mut out, 0x8000);
+        let mut packed = Vec::new();
+        if lzx::Compressor::new(0x8000).expect("a window that LZX has").compress(rest, &mut packed) {
+            out.resize(rest.len(), 0);
+            lzx::decompress(&packed, &mut out, 0x8000).expect("what was compressed can be decoded");
+            assert_eq!(out, rest);
+        }
     }
 }
 
@@ -267,7 +280,19 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
         "lznt1" => vec![b"\x05\xb0\x00abc".to_vec(), vec![0x02, 0xb0, 0x02, b'a', 0xfc, 0x0f]],
         "wim" => wim::seeds(),
         "lzms" => vec![[&[99, 0], LZMS].concat(), [vec![0, 1], vec![0x55; 300]].concat()],
-        "xpress" | "lzx" => vec![vec![0xff, 0x0f, 0, 0, 0, 0], [vec![0, 1], vec![0x55; 300]].concat()],
+        "xpress" | "lzx" => vec![
+            vec![0xff, 0x0f, 0, 0, 0, 0],
+            [vec![0, 1], vec![0x55; 300]].concat(),
+            // Matches near and far, a long one, calls, and every byte once.
+            [
+                b"\x00\x01".to_vec(),
+                (0..=255).collect(),
+                b"\xe8\x10\0\0\0abcabcabc".repeat(20),
+                vec![7; 400],
+                (0..=255).collect(),
+            ]
+            .concat(),
+        ],
         _ => bail!("there is no fuzz target {target}"),
     })
 }

@@ -3,6 +3,7 @@
 //! The rival is `sidswap_lib`: SID replacement over a volume with libntfs-3g, without a mount, the fastest way known. Its
 //! source lies beside the real data; without it, volumes that this project builds are measured against `ntfscat` alone.
 
+mod codec;
 mod cost;
 mod scan;
 mod writer;
@@ -19,6 +20,8 @@ use std::time::Instant;
 type Print<'a> = &'a dyn Fn(&str, Cost, Option<(&str, Cost)>);
 /// What `bench` calls the jobs for the NTFS writer.
 const WRITER: &str = "writer";
+/// What `bench` calls the codecs, which are measured alone.
+const CODEC: &str = "codec";
 /// The rival has both SIDs in its source.
 const NEW_SID: &str = "S-1-5-21-3623811015-3361044348-30300820";
 
@@ -33,9 +36,12 @@ struct Volume {
 
 pub(crate) fn bench(args: &[String]) -> Result<()> {
     crate::setup::setup()?;
-    let reseal = release_binary()?;
     let work = target().join("bench");
     std::fs::create_dir_all(&work)?;
+    if args == [CODEC] {
+        return codec::measure(&work);
+    }
+    let reseal = release_binary()?;
     let asked = if args.is_empty() { ["S", "M", "L", WRITER].map(String::from).to_vec() } else { args.to_vec() };
     let (writer, names): (Vec<String>, Vec<String>) = asked.into_iter().partition(|name| name == WRITER);
     let (volumes, rival) = match shared() {

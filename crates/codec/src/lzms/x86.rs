@@ -3,9 +3,9 @@
 /// Bytes at the end that are left alone.
 const TAIL: usize = 16;
 /// An address is translated when one before it, this near, had a target that was seen before.
-const MAX_DISTANCE: i64 = 1023;
+const MAX_DISTANCE: i32 = 1023;
 /// A target counts as seen before when that was within so many bytes.
-const WINDOW: i64 = 65_535;
+const WINDOW: i32 = 65_535;
 
 /// Undoes the translation in a decoded chunk.
 pub(super) fn restore(data: &mut [u8]) {
@@ -13,10 +13,13 @@ pub(super) fn restore(data: &mut [u8]) {
         return;
     }
     // By the low 16 bits of a target: where it was last used.
+    // Positions stay below 1 GiB.
     let mut last_uses = vec![-WINDOW - 1; 1 << 16];
     let mut last_code = -MAX_DISTANCE - 1;
-    let (mut at, end) = (0, data.len() - TAIL);
-    while at < end {
+    // No instruction is looked for at the first byte: found on chunks of wimlib that begin with one.
+    let (mut at, end) = (1, data.len() - TAIL);
+    while let Some(skipped) = data.get(at..end).and_then(|rest| rest.iter().position(|b| STARTS[usize::from(*b)])) {
+        at += skipped;
         let (opcode, max_distance) = match instruction(&data[at..]) {
             Instruction::Other => {
                 at += 1;
@@ -30,20 +33,32 @@ pub(super) fn restore(data: &mut [u8]) {
             Instruction::Relative(opcode) => (opcode, MAX_DISTANCE),
         };
         let field = at + opcode;
-        if at as i64 - last_code <= max_distance {
+        if at as i32 - last_code <= max_distance {
             let address = u32::from_le_bytes([data[field], data[field + 1], data[field + 2], data[field + 3]]);
             data[field..field + 4].copy_from_slice(&address.wrapping_sub(at as u32).to_le_bytes());
         }
         let target = (at as u16).wrapping_add(u16::from_le_bytes([data[field], data[field + 1]]));
         at = field + 3;
         let last_use = &mut last_uses[usize::from(target)];
-        if at as i64 - *last_use <= WINDOW {
-            last_code = at as i64;
+        if at as i32 - *last_use <= WINDOW {
+            last_code = at as i32;
         }
-        *last_use = at as i64;
+        *last_use = at as i32;
         at += 1;
     }
 }
+
+/// The bytes that one of the instructions starts with.
+static STARTS: [bool; 256] = {
+    let mut out = [false; 256];
+    let list = [0xe8, 0xe9, 0x48, 0x4c, 0xf0, 0xff];
+    let mut i = 0;
+    while i < list.len() {
+        out[list[i]] = true;
+        i += 1;
+    }
+    out
+};
 
 enum Instruction {
     Other,

@@ -1,5 +1,9 @@
 //! XPRESS with Huffman coding ([MS-XCA] 2.2), in chunks as WOF and WIM store it.
 
+mod compress;
+
+pub use compress::Compressor;
+
 use crate::bits::Bits;
 use crate::huffman::Code;
 use crate::{Error, copy_match};
@@ -23,12 +27,9 @@ pub fn decompress(input: &[u8], out: &mut [u8]) -> Result<(), Error> {
     }
     let code = Code::new(&lengths).ok_or(Error { offset: 0, what: "the code lengths make no code" })?;
     let mut bits = Bits::new(input, LENGTHS);
-    // Bytes of long lengths stand between the units: the reader must be as far ahead as the writer was, two units.
-    bits.fill(32);
     let mut done = 0;
     while done < out.len() {
         let symbol = code.decode(&mut bits)?;
-        refill(&mut bits);
         if bits.overrun() {
             return Err(bits.error("the input ends early"));
         }
@@ -42,18 +43,14 @@ pub fn decompress(input: &[u8], out: &mut [u8]) -> Result<(), Error> {
             len = long_length(&mut bits)?;
         }
         let distance = bits.take(distance_bits) as usize + (1 << distance_bits);
-        refill(&mut bits);
         done = copy_match(out, done, distance, len + 3).ok_or_else(|| bits.error("a match leaves the chunk"))?;
     }
     Ok(())
 }
 
-/// [MS-XCA] 2.2.4: a unit is fetched as soon as fewer than 16 bits are left of the two.
-fn refill(bits: &mut Bits<'_>) {
-    bits.fill(16);
-}
-
+/// A length that its symbol could not say, in bytes between the units.
 fn long_length(bits: &mut Bits<'_>) -> Result<usize, Error> {
+    bits.give_back();
     let first = usize::from(bits.byte()?);
     if first < 255 {
         return Ok(first + 15);

@@ -1,13 +1,24 @@
 //! LZX in its WIM variant: chunks of 32 KiB (WOF) or up to 2 MiB (WIM), always with x86 call translation.
 
+mod calls;
+mod compress;
+mod costs;
+mod header;
+mod parse;
+
+pub use compress::Compressor;
+
 use crate::bits::Bits;
 use crate::huffman::Code;
 use crate::{Error, copy_match};
 
 const LENGTH_SYMBOLS: usize = 249;
+/// Match lengths: the shortest, and the longest.
+const MIN_MATCH: usize = 2;
+const MAX_MATCH: usize = 257;
+/// Lengths (less the shortest) from here on need a symbol of the length code.
+const LONG: usize = 7;
 const DEFAULT_BLOCK: usize = 32_768;
-/// The file size that call translation assumes in a WIM.
-const TRANSLATION_SIZE: i32 = 12_000_000;
 
 /// Code lengths that the next block's are told relative to.
 struct Lengths {
@@ -68,7 +79,7 @@ pub fn decompress(input: &[u8], out: &mut [u8], window: usize) -> Result<(), Err
             _ => return Err(bits.error("an unknown block type")),
         }
     }
-    translate_calls(out);
+    calls::restore(out);
     Ok(())
 }
 
@@ -195,30 +206,6 @@ fn uncompressed(
         bits.bytes(1)?;
     }
     Ok(end)
-}
-
-/// Undoes the encoder's translation of x86 call targets (opcode E8) from relative to absolute.
-fn translate_calls(data: &mut [u8]) {
-    let Some(last) = data.len().checked_sub(10) else { return };
-    let mut at = 0;
-    while at < last {
-        if data[at] != 0xe8 {
-            at += 1;
-            continue;
-        }
-        let field = &mut data[at + 1..at + 5];
-        let absolute = i32::from_le_bytes([field[0], field[1], field[2], field[3]]);
-        let position = at as i32;
-        let relative = if absolute >= 0 {
-            (absolute < TRANSLATION_SIZE).then(|| absolute - position)
-        } else {
-            (absolute >= -position).then(|| absolute.wrapping_add(TRANSLATION_SIZE))
-        };
-        if let Some(relative) = relative {
-            field.copy_from_slice(&relative.to_le_bytes());
-        }
-        at += 5;
-    }
 }
 
 #[cfg(test)]
