@@ -13,8 +13,9 @@ pub mod fuzz;
 pub mod oracle;
 pub mod real;
 mod registry;
+pub mod system_volume;
 mod texts;
 mod windows;
 
-pub use builder::{Container, ImageBuilder, blank_volume};
+pub use builder::{Container, ImageBuilder, blank_volume, mbr};
 pub use windows::{WindowsImage, machine_sid};

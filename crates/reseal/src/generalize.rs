@@ -1,6 +1,6 @@
 //! The main job: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
 
-use crate::boot_store::{BootStores, StoreAt};
+use crate::boot_store::{BootStores, StoresWritten};
 use crate::error::{Error, Kind, Result, Within};
 use crate::guards::{self, Refusal, Subject};
 use crate::hives::HiveSet;
@@ -111,12 +111,12 @@ struct Written {
     hives: Vec<String>,
     /// What they are, where the guard looks into them.
     staged: Vec<stray_hives::StagedHive>,
-    /// Boot stores on FAT partitions.
-    stores: Vec<StoreAt>,
+    /// Boot stores on other partitions.
+    stores: StoresWritten,
 }
 
 impl Written {
-    fn of(hives: &HiveSet, stores: Vec<StoreAt>, options: &Options) -> Written {
+    fn of(hives: &HiveSet, stores: StoresWritten, options: &Options) -> Written {
         Written {
             hives: hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect(),
             staged: if options.scrub { stray_hives::staged(hives) } else { Vec::new() },
@@ -214,8 +214,8 @@ fn stage(
     };
     staged.steps = run_steps(&mut session)?;
     findings.extend(hives.self_check(&tree)?);
-    let stores = stores.write(image)?;
-    let hives_written = hives.store(&mut tree, inputs.now())? + stores.len();
+    let stores = stores.write(image, inputs.now(), &mut findings)?;
+    let hives_written = hives.store(&mut tree, inputs.now())? + stores.hives();
     scrub::volume(options, observer, &mut tree, (&mut staged.changes, &mut staged.steps), &mut findings)?;
 
     observer.phase("self-check");
@@ -396,11 +396,9 @@ impl Planned {
         let guids = self.write_guids();
         observer.phase("writing");
         let path = self.image.path().to_owned();
-        let how = reseal_disk::InPlace {
-            marks: &[Image::mark_of(&self.partition)],
-            journal_folder: how.journal_folder,
-            keep_undo: how.keep_undo,
-        };
+        let volumes = self.written.stores.systems.iter().map(|system| &system.partition).chain([&self.partition]);
+        let marks: Vec<u64> = volumes.map(Image::mark_of).collect();
+        let how = reseal_disk::InPlace { marks: &marks, journal_folder: how.journal_folder, keep_undo: how.keep_undo };
         let written = self
             .image
             .disk
@@ -427,7 +425,8 @@ impl Planned {
             changes: &self.plan.changes,
             hives: &self.written.hives,
             staged: &self.written.staged,
-            stores: &self.written.stores,
+            stores: &self.written.stores.on_fat,
+            systems: &self.written.stores.systems,
             sids: sids.as_ref(),
             scrub: self.scrub,
         };

@@ -382,6 +382,7 @@ impl DriverPlanned {
             hives: &self.hives,
             staged: &[],
             stores: &[],
+            systems: &[],
             sids: None,
             scrub: false,
         };
