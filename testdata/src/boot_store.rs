@@ -20,6 +20,15 @@ pub fn partition(partition: Guid, disk: Guid) -> Vec<u8> {
     out
 }
 
+/// Element data that names a partition of an MBR disk by the byte where it begins.
+pub fn mbr_partition(offset: u64, signature: u32) -> Vec<u8> {
+    let mut out = vec![0; 88];
+    (out[16], out[24], out[52]) = (6, 72, 1);
+    out[32..40].copy_from_slice(&offset.to_le_bytes());
+    out[56..60].copy_from_slice(&signature.to_le_bytes());
+    out
+}
+
 /// Element and text.
 type Elements = &'static [(&'static str, &'static str)];
 

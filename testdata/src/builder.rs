@@ -52,6 +52,22 @@ const PARTITION_OFFSET: u64 = 1 << 20;
 /// Room for the backup GPT.
 const TAIL: u64 = 1 << 20;
 
+/// The first sector of an MBR disk in sectors of 512 bytes: up to four NTFS partitions (first byte, length in bytes), of which
+/// the last one is active. Without cylinders: their fields say that the numbers do not fit.
+pub fn mbr(signature: u32, partitions: &[(u64, u64)]) -> [u8; 512] {
+    let mut out = [0; 512];
+    out[440..444].copy_from_slice(&signature.to_le_bytes());
+    for (n, (offset, len)) in partitions.iter().take(4).enumerate() {
+        let entry = &mut out[446 + 16 * n..][..16];
+        entry[0] = if n + 1 == partitions.len() { 0x80 } else { 0 };
+        entry[1..8].copy_from_slice(&[0xfe, 0xff, 0xff, 7, 0xfe, 0xff, 0xff]);
+        entry[8..12].copy_from_slice(&((offset / 512) as u32).to_le_bytes());
+        entry[12..16].copy_from_slice(&((len / 512) as u32).to_le_bytes());
+    }
+    out[510..].copy_from_slice(&[0x55, 0xaa]);
+    out
+}
+
 /// Formats a sparse file as NTFS with `mkntfs`, always with the same serial number and times.
 pub fn blank_volume(path: &Path, len: u64, sector_size: u32, cluster_size: u32, start: u64) -> Result<()> {
     let file = std::fs::File::create(path)?;

@@ -14,8 +14,9 @@ pub mod oracle;
 pub mod power;
 pub mod real;
 mod registry;
+pub mod system_volume;
 mod texts;
 mod windows;
 
-pub use builder::{Container, ImageBuilder, blank_volume};
+pub use builder::{Container, ImageBuilder, blank_volume, mbr};
 pub use windows::{WindowsImage, machine_sid};

@@ -204,6 +204,56 @@ fn the_recovery_environment_is_forgotten_when_it_is_asked_for() {
     assert!(text.contains(r#"<WinreBCD id=""/>"#) && text.contains(r#"offset="0""#), "{text}");
     assert!(text.contains(r#"<InstallState state="0"/>"#), "{text}");
     reseal(["generalize", &out, "-n", "--steps", "+recovery-environment"]).exits(5);
+    the_image_goes_back(&rig);
     let crafted = rig.planted("crafted.raw", |m| m.file(FILE, b"<WindowsRE><InstallState state='1'"));
     reseal(["generalize", &crafted, "-n", "--steps", "+recovery-environment"]).exits(7).says("ReAgent.xml");
+}
+
+/// From the volume of Windows, at 1 MiB; not over another one, and not from another partition.
+fn the_image_goes_back(rig: &Rig) {
+    const ON: &str = r"Recovery\WindowsRE\Winre.wim";
+    const OFF: &str = r"Windows\System32\Recovery\Winre.wim";
+    fn plant(m: &mut rig::machine::Machine) {
+        let file = REAGENT.replace("offset=\"4096\"", "offset=\"1048576\"");
+        m.file(r"Windows\System32\Recovery\ReAgent.xml", file.as_bytes());
+        m.file(ON, &[0x57; 300_000]);
+    }
+    let asked = ["--steps", "+recovery-environment"];
+    let gold = rig.planted("own.raw", plant);
+    let (out, kept) = (rig.out("own-out.raw"), rig.out("own-kept.raw"));
+    let report = seal(&gold, &out, &asked);
+    assert_plan_is_diff(&gold, &out, &report);
+    rig::content::witnesses(&rig.bench, &out, &[]);
+    assert_eq!(reseal(["fs", "cat", &out, OFF]).exits(0).out, [0x57; 300_000]);
+    reseal(["fs", "cat", &out, ON]).exits(1);
+    reseal(["generalize", &out, "-n"].iter().chain(&asked)).exits(5);
+    assert!(!report.to_string().contains("recovery-image-left"));
+    seal(&gold, &kept, &[]);
+    reseal(["fs", "cat", &kept, ON]).exits(0);
+
+    let left = |gold: &str, out: &str, place: &str, why: &str| {
+        let report = seal(gold, &rig.out(out), &asked);
+        let findings = report["plan"]["findings"].as_array().unwrap().clone();
+        let found = findings.iter().find(|f| f["id"] == "recovery-image-left").expect("a finding");
+        assert_eq!(found["place"], place);
+        assert!(found["detail"].as_str().unwrap().contains(why), "{found}");
+    };
+    let both = rig.planted("both.raw", |m| {
+        plant(m);
+        m.file(OFF, b"another one");
+    });
+    left(&both, "both-out.raw", &format!(r"\{ON}"), "is there, too");
+    assert_eq!(reseal(["fs", "cat", &rig.out("both-out.raw"), OFF]).exits(0).text(), "another one");
+    let linked = rig.planted("linked.raw", |m| {
+        plant(m);
+        let (root, file) = (m.volume.root(), m.volume.resolve(ON).unwrap().unwrap());
+        let name: Vec<u16> = "second.wim".encode_utf16().collect();
+        m.volume.link(file, root, &name, reseal_dtyp::FileTime(1)).unwrap();
+    });
+    left(&linked, "linked-out.raw", &format!(r"\{ON}"), "2 names");
+    let beside = disk(rig, "beside.raw", &system(&store(None)), |m| {
+        let file = REAGENT.replace("offset=\"4096\"", "offset=\"51380224\"");
+        m.file(r"Windows\System32\Recovery\ReAgent.xml", file.as_bytes());
+    });
+    left(&beside, "beside-out.raw", &format!(r"partition 2: \{ON}"), "reagentc /disable");
 }

@@ -6,6 +6,7 @@ mod rig;
 use reseal::{Checked, Image, Inputs, Kind, Options, Outcome, Silent};
 use reseal_disk::{Disk, GptPartition, write_gpt};
 use reseal_dtyp::{FileTime, Guid};
+use reseal_testdata::system_volume;
 use rig::fixtures::{FIXTURES, Fixture, Plant, SECRET};
 use rig::machine::{Mangle, Rig, planted, sound};
 use rig::{Bench, reseal};
@@ -32,6 +33,11 @@ fn build(sound: &str, out: &Path, fixture: &Fixture) {
             boot[at..at + signature.len()].copy_from_slice(signature);
             boot[510..512].copy_from_slice(&[0x55, 0xaa]);
             two_partitions(&read(), &boot, out);
+        }
+        Plant::System(plant) => {
+            let volume = &read()[VOLUME];
+            let store = system_volume::store(volume.len() as u64, None).unwrap();
+            system_volume::write(out, volume, &store, None, plant).unwrap();
         }
         Plant::Twice => {
             let bytes = read();

@@ -3,7 +3,7 @@
 
 mod rig;
 
-use reseal_testdata::{Container, ImageBuilder};
+use reseal_testdata::{Container, ImageBuilder, system_volume};
 use rig::{Bench, FIXED, made_up, reseal};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,23 @@ impl Pair {
     fn new(builder: ImageBuilder) -> Pair {
         let bench = Bench::new();
         let image = bench.build("image", builder, &made_up());
+        Pair::of(bench, image)
+    }
+
+    /// An MBR disk whose boot store lies on an NTFS volume of its own: both volumes are written.
+    fn two_volumes() -> Pair {
+        let bench = Bench::new();
+        let single = bench.build("single", raw(), &made_up());
+        let volume = &std::fs::read(&single).unwrap()[1 << 20..17 << 20];
+        let sid = Some(reseal_testdata::machine_sid());
+        let store = system_volume::store(volume.len() as u64, sid).unwrap();
+        system_volume::write(&bench.path("image"), volume, &store, sid, |_| {}).unwrap();
+        std::fs::remove_file(single).unwrap();
+        let image = bench.arg("image");
+        Pair::of(bench, image)
+    }
+
+    fn of(bench: Bench, image: String) -> Pair {
         let sealed = bench.arg("sealed");
         rig::seal(&image, &sealed, &[]);
         let (old, new) = (std::fs::read(&image).unwrap(), std::fs::read(&sealed).unwrap());
@@ -195,6 +212,26 @@ fn a_lost_or_foreign_journal_is_no_reason_to_guess() {
     reseal(["inspect", &bare]).exits(6).says("half written");
 }
 
+/// The journal marks the boot sector of each volume that it writes; either mark alone says that the image is half written.
+#[test]
+fn each_volume_that_is_written_is_marked() {
+    for (pair, wanted) in [(Pair::new(raw()), 1), (Pair::two_volumes(), 2)] {
+        pair.interrupted();
+        let journal = std::fs::read(beside(&pair.image, "reseal-journal")).unwrap();
+        let marks = u32::from_le_bytes(journal[12..16].try_into().unwrap());
+        assert_eq!(marks, wanted);
+        reseal(["recover", &pair.image]).exits(0);
+        assert!(pair.now() == pair.new && pair.is_clean());
+    }
+    let pair = Pair::two_volumes();
+    let mut marked = pair.old.clone();
+    let boot = (17 << 20) + 3;
+    assert_eq!(&marked[boot..boot + 8], b"NTFS    ");
+    marked[boot..boot + 8].copy_from_slice(b"RESEAL!!");
+    std::fs::write(&pair.image, &marked).unwrap();
+    reseal(["inspect", &pair.image]).exits(6).says("partition 2").says("half written");
+}
+
 #[test]
 fn an_image_that_was_booted_meanwhile_is_left_alone() {
     let pair = Pair::new(raw());
@@ -271,8 +308,7 @@ struct Kills {
 /// on until a quarter of `rounds` fell between the journal's name and its end.
 ///
 /// How long the journal exists depends on the machine and on what else it does, so the second kind aims at what it met.
-fn killed(builder: ImageBuilder, rounds: u32) -> Kills {
-    let pair = Pair::new(builder);
+fn killed(pair: &Pair, rounds: u32) -> Kills {
     let start = Instant::now();
     let mut child = pair.start();
     assert!(child.wait().unwrap().success());
@@ -316,11 +352,13 @@ fn killed(builder: ImageBuilder, rounds: u32) -> Kills {
 #[test]
 fn killed_at_any_instant_it_is_the_old_image_or_the_new_one() {
     let rounds = std::env::var("RESEAL_KILLS").map_or(200, |n| n.parse().expect("a number"));
-    for (container, builder) in [("raw", raw()), ("vhdx", ImageBuilder::default())] {
+    let pairs =
+        [("raw", Pair::new(raw())), ("vhdx", Pair::new(ImageBuilder::default())), ("two volumes", Pair::two_volumes())];
+    for (what, pair) in pairs {
         let start = Instant::now();
-        let Kills { rounds, caught, finished } = killed(builder, rounds / 2);
+        let Kills { rounds, caught, finished } = killed(&pair, rounds / 3);
         println!(
-            "{container}: {rounds} kills, {caught} between the journal's name and its end, {finished} new, {:?}",
+            "{what}: {rounds} kills, {caught} between the journal's name and its end, {finished} new, {:?}",
             start.elapsed()
         );
         assert!(finished < rounds, "no kill came early enough to leave the old image");

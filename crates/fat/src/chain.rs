@@ -20,9 +20,11 @@ pub(crate) enum Next {
     None(u32),
 }
 
-fn meaning(ty: FatType, value: u32) -> Next {
+/// The entry of a cluster, whose bytes are the first of `raw`; of 12 bits, two entries share a byte.
+fn meaning(ty: FatType, cluster: u32, raw: [u8; 4]) -> Next {
+    let value = u32::from_le_bytes(raw);
     let (value, top) = match ty {
-        FatType::Fat12 => (value & 0xfff, 0xfff),
+        FatType::Fat12 => (value >> (cluster % 2 * 4) & 0xfff, 0xfff),
         FatType::Fat16 => (value & 0xffff, 0xffff),
         FatType::Fat32 => (value & 0x0fff_ffff, 0x0fff_ffff),
     };
@@ -39,9 +41,7 @@ fn next(bytes: &dyn ReadAt, layout: &Layout, cluster: u32) -> Result<Next> {
     let (at, len) = layout.entry_at(cluster);
     let mut raw = [0; 4];
     bytes.read_at(at, &mut raw[..len])?;
-    let value = u32::from_le_bytes(raw);
-    let value = if layout.ty == FatType::Fat12 && cluster % 2 == 1 { value >> 4 } else { value };
-    Ok(meaning(layout.ty, value))
+    Ok(meaning(layout.ty, cluster, raw))
 }
 
 /// The clusters of a chain, the first `wanted` of them, or all up to its end where `wanted` is `None`, and then at most
@@ -108,9 +108,7 @@ pub(crate) fn referred(bytes: &dyn ReadAt, layout: &Layout, chain: &[u32]) -> Re
             let (at, len) = layout.entry_at(cluster);
             let mut raw = [0; 4];
             raw[..len].copy_from_slice(&window[(at - from) as usize..(at - from) as usize + len]);
-            let value = u32::from_le_bytes(raw);
-            let value = if layout.ty == FatType::Fat12 && cluster % 2 == 1 { value >> 4 } else { value };
-            if let Next::Cluster(to) = meaning(layout.ty, value)
+            if let Next::Cluster(to) = meaning(layout.ty, cluster, raw)
                 && own.contains(&to)
                 && !before.contains(&(cluster, to))
             {

@@ -1,6 +1,6 @@
 //! The main job on a disk: guards, steps, self-checks; a plan that can be dropped (the dry run) or committed.
 
-use crate::boot_store::{BootStores, StoreAt};
+use crate::boot_store::{BootStores, StoresWritten};
 use crate::error::{Result, Within};
 use crate::guards::Refusal;
 use crate::hives::HiveSet;
@@ -109,12 +109,12 @@ struct Written {
     hives: Vec<String>,
     /// What they are, where the guard looks into them.
     staged: Vec<stray_hives::StagedHive>,
-    /// Boot stores on FAT partitions.
-    stores: Vec<StoreAt>,
+    /// Boot stores on other partitions.
+    stores: StoresWritten,
 }
 
 impl Written {
-    fn of(hives: &HiveSet, stores: Vec<StoreAt>, options: &Options) -> Written {
+    fn of(hives: &HiveSet, stores: StoresWritten, options: &Options) -> Written {
         Written {
             hives: hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect(),
             staged: if options.scrub { stray_hives::staged(hives) } else { Vec::new() },
@@ -184,8 +184,8 @@ fn stage(
     let disk = &image.disk_facts(&partition)?;
     let around = Around { state: &state, disk, boot: &mut stores };
     let mut staged = Staged::run(&mut tree, around, options, inputs, observer)?;
-    let stores = stores.write(image)?;
-    let hives_written = staged.hives.store(&mut tree, inputs.now())? + stores.len();
+    let stores = stores.write(image, inputs.now(), &mut staged.findings)?;
+    let hives_written = staged.hives.store(&mut tree, inputs.now())? + stores.hives();
     scrub::volume(options, observer, &mut tree, (&mut staged.changes, &mut staged.steps), &mut staged.findings)?;
 
     observer.phase("self-check");
@@ -258,11 +258,9 @@ impl DiskPlanned {
         let guids = self.write_guids();
         observer.phase("writing");
         let path = self.image.path().to_owned();
-        let how = reseal_disk::InPlace {
-            marks: &[DiskImage::mark_of(&self.partition)],
-            journal_folder: how.journal_folder,
-            keep_undo: how.keep_undo,
-        };
+        let volumes = self.written.stores.systems.iter().map(|system| &system.partition).chain([&self.partition]);
+        let marks: Vec<u64> = volumes.map(DiskImage::mark_of).collect();
+        let how = reseal_disk::InPlace { marks: &marks, journal_folder: how.journal_folder, keep_undo: how.keep_undo };
         let written = self
             .image
             .disk
@@ -290,7 +288,8 @@ impl DiskPlanned {
             changes: &self.plan.changes,
             hives: &self.written.hives,
             staged: &self.written.staged,
-            stores: &self.written.stores,
+            stores: &self.written.stores.on_fat,
+            systems: &self.written.stores.systems,
             sids: sids.as_ref(),
             scrub: self.scrub,
         };

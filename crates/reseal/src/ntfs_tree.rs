@@ -2,7 +2,7 @@
 
 use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
 use memchr::memmem::Finder;
-use reseal_dtyp::{Descriptor, DomainSid, FileTime, Finding, Result, Sid, utf16le};
+use reseal_dtyp::{Descriptor, DomainSid, Error, FileTime, Finding, Kind, Result, Sid, utf16le};
 use reseal_ntfs::{
     FileRecord, FileReference, NameView, Namespace, Security, ShadowCopy, ShadowHeader, Visitor, Volume,
 };
@@ -193,6 +193,16 @@ impl TreeEdit for NtfsTree {
 
     fn create_dir(&mut self, folder: NodeId, name: &str, new: NewSecurity<'_>, now: FileTime) -> Result<NodeId> {
         Ok(NodeId(self.volume.create_dir(file(folder), name, security(new), now)?.0))
+    }
+
+    fn move_to(&mut self, node: NodeId, folder: NodeId, name: &str, now: FileTime) -> Result<()> {
+        let names = self.volume.names_of(file(node))?;
+        let long: Vec<_> = names.iter().filter(|name| name.namespace != Namespace::Dos).collect();
+        let [old] = long[..] else {
+            return Err(Error::new(Kind::Unsupported, format!("it has {} names, and only one would move", long.len())));
+        };
+        let new: Vec<u16> = name.encode_utf16().collect();
+        self.volume.rename_to(file(node), old, file(folder), &new, now)
     }
 
     fn remove(&mut self, node: NodeId, now: FileTime) -> Result<()> {

@@ -4,10 +4,15 @@
 use crate::error::{Error, Kind, Result};
 use crate::image::DiskFacts;
 use crate::unattend::xml::{self, Element};
+use reseal_disk::Partition;
 use std::ops::Range;
 
 /// From the volume's root.
 pub(crate) const CONFIG: &str = r"Windows\System32\Recovery\ReAgent.xml";
+
+/// Where Windows puts the recovery environment when it is turned on, and where it lies while it is off.
+pub(crate) const IMAGE_ON: &str = r"Recovery\WindowsRE\Winre.wim";
+pub(crate) const IMAGE_OFF: &str = r"Windows\System32\Recovery\Winre.wim";
 
 const NIL: &str = "{00000000-0000-0000-0000-000000000000}";
 /// What a file that registers nothing says: element, attribute, value.
@@ -73,6 +78,19 @@ impl ReAgent {
             Ok(number) => Some(format!("it names the partition at byte {number}, where none begins")),
             Err(_) => Some(format!("`{}` is no byte offset", offset.escape_debug())),
         }
+    }
+
+    /// The partition where the recovery environment is turned on, told by its first byte; `None` when it is off, when no
+    /// partition begins there, or when it lies in another folder than that of [`IMAGE_ON`].
+    pub(crate) fn partition<'d>(&self, disk: &'d DiskFacts) -> Option<&'d Partition> {
+        let path = self.attribute("WinreLocation", "path")?.trim_matches('\\');
+        let folder = IMAGE_ON.rsplit_once('\\').map_or("", |(folder, _)| folder);
+        if self.attribute("InstallState", "state") != Some("1") || !path.eq_ignore_ascii_case(folder) {
+            return None;
+        }
+        let offset: u64 = self.attribute("WinreLocation", "offset")?.parse().ok()?;
+        let all = disk.own().into_iter().chain(disk.others());
+        all.map(|p| &p.partition).find(|partition| partition.offset == offset)
     }
 
     /// The file with nothing registered in it; `None` when nothing is. `Damaged` for an element that stands twice.

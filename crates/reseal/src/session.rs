@@ -391,6 +391,19 @@ impl Session<'_> {
         Ok(entries.iter().find(|e| !e.is_dir && !e.is_reparse).map_or(folder, |e| e.node))
     }
 
+    /// Moves a file to another path, whose folder must exist and hold no such name. `Unsupported`, with nothing changed, for
+    /// one that has several names.
+    pub(crate) fn move_file(&mut self, from: &str, node: NodeId, to: &str) -> Result<()> {
+        self.allow_file(from)?;
+        self.allow_file(to)?;
+        let (folder, name) = to.rsplit_once('\\').unwrap_or(("", to));
+        let above = self.tree.resolve(self.tree.root(), folder).within(folder)?;
+        let above = above.ok_or_else(|| Error::new(Kind::NotFound, format!("the folder {folder} is missing")))?;
+        self.tree.move_to(node, above, name, self.inputs.now()).within(from)?;
+        self.record(Target::file(from), Some(format!(r"\{from}")), Some(format!(r"\{to}")));
+        Ok(())
+    }
+
     /// Removes a file with all its names.
     pub(crate) fn remove_file(&mut self, path: &str, node: NodeId) -> Result<()> {
         self.allow_file(path)?;

@@ -8,7 +8,7 @@ use reseal_dtyp::{FileTime, Guid};
 use reseal_hive::{Hive, types};
 use reseal_ntfs::{ByteOwner, FileReference, Security, Volume};
 use reseal_testdata::esp::FatVolume;
-use reseal_testdata::{Container, ImageBuilder, WindowsImage, boot_store, machine_sid};
+use reseal_testdata::{Container, ImageBuilder, WindowsImage, boot_store, machine_sid, system_volume};
 use std::path::Path;
 
 const NOW: FileTime = FileTime(133_500_000_000_000_000);
@@ -214,6 +214,55 @@ fn a_store_on_fat_hides_no_stray_write() {
         let planned = planned();
         let disk = planned.image.disk.bytes();
         disk.write_at(system + at, &[own[at as usize] ^ 0x5a]).unwrap();
+        let Err(error) = planned.commit_to(&out, &Silent) else { panic!("{what} at {at:#x} was not noticed") };
+        assert!(error.to_string().contains("stray write"), "{what}: {error}");
+        assert!(!out.exists(), "{what}");
+    }
+    planned().commit_to(&out, &Silent).unwrap();
+}
+
+#[test]
+fn a_system_volume_hides_no_stray_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (single, gold, out) = (dir.path().join("single.raw"), dir.path().join("gold.raw"), dir.path().join("out"));
+    let builder = ImageBuilder { container: Container::Raw, volume_len: 16 << 20, ..ImageBuilder::default() };
+    builder.build(&single, |volume| WindowsImage::default().fill(volume)).unwrap();
+    let bytes = std::fs::read(&single).unwrap();
+    let (windows, sid) = (&bytes[1 << 20..17 << 20], Some(machine_sid()));
+    let store = system_volume::store(windows.len() as u64, sid).unwrap();
+    let system = system_volume::write(&gold, windows, &store, sid, |_| {}).unwrap();
+    let options = Options::default();
+    let planned = || {
+        let image = DiskImage::open(gold.to_str().unwrap()).unwrap();
+        plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+    };
+    let first = planned();
+    let changes: Vec<String> = first.plan().changes.iter().map(|c| c.target.to_string()).collect();
+    assert!(changes.iter().any(|c| c.contains(r"partition 2: \Boot\BCD")), "the store is written: {changes:?}");
+    assert!(changes.iter().any(|c| c == "partition 2: security descriptors"), "{changes:?}");
+    let partition = &first.image.table.partitions[1];
+    let volume = first.image.volume(partition).unwrap();
+    let owners = volume.owners().unwrap();
+    let sector = |wanted: &dyn Fn(&ByteOwner) -> bool| {
+        (0..partition.len).step_by(512).find(|at| wanted(&owners.of(*at))).expect("there is such a sector")
+    };
+    let program = volume.resolve("bootmgr").unwrap().unwrap();
+    let places = [
+        ("the boot sector", 0x60),
+        ("data of another file", place(&volume, program, "", 20_000)),
+        ("its record", sector(&|o| *o == ByteOwner::Record(program.record())) + 0x60),
+        ("$UpCase", sector(&|o| matches!(o, ByteOwner::File { file, .. } if file.record() == 10)) + 1000),
+        ("$Volume", sector(&|o| *o == ByteOwner::Record(3)) + 0x100),
+        ("a free cluster", sector(&|o| *o == ByteOwner::Free)),
+        ("behind the volume", partition.len + 512),
+    ];
+    drop((volume, first));
+    for (what, at) in places {
+        let planned = planned();
+        let disk = planned.image.disk.bytes();
+        let mut byte = [0];
+        disk.read_at(system.start + at, &mut byte).unwrap();
+        disk.write_at(system.start + at, &[byte[0] ^ 0x5a]).unwrap();
         let Err(error) = planned.commit_to(&out, &Silent) else { panic!("{what} at {at:#x} was not noticed") };
         assert!(error.to_string().contains("stray write"), "{what}: {error}");
         assert!(!out.exists(), "{what}");

@@ -6,7 +6,7 @@
 //! `$MFTMirr`, `$Bitmap` and `$Secure` may change with every plan: what stands in them is compared with the records, the
 //! runs and the hashes by the volume's check, which comes before.
 
-use crate::boot_store::{StoreAt, original_ranges};
+use crate::boot_store::{StoreAt, SystemAt, original_ranges};
 use crate::change::{Change, Target};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
@@ -43,6 +43,8 @@ pub(crate) struct Planned<'a> {
     pub(crate) staged: &'a [StagedHive],
     /// Boot stores on FAT partitions that are overwritten where they lie.
     pub(crate) stores: &'a [StoreAt],
+    /// System volumes that are written.
+    pub(crate) systems: &'a [SystemAt],
     /// The SIDs that are replaced.
     pub(crate) sids: Option<&'a SidMap>,
     /// Whether what belongs to nothing is wiped, too.
@@ -56,18 +58,32 @@ pub(crate) fn refuse(image: &DiskImage, partition: &Partition, planned: &Planned
         return Ok(());
     }
     let original = image.disk.original()?;
-    let (was, is) = (Volume::open(original.partition(partition))?, image.volume(partition)?);
+    let states = |partition: &Partition| -> Result<[Volume; 2]> {
+        Ok([Volume::open(original.partition(partition))?, image.volume(partition)?])
+    };
+    let [was, is] = states(partition)?;
     stray_hives::refuse(&was, &is, planned.staged, planned.changes)?;
-    let allowed = Allowed::of(&was, &is, planned)?;
-    let (owners_was, owners_is) = rayon::join(|| was.owners(), || is.owners());
-    let look = Look { was: owners_was?, is: owners_is?, bytes: image.bytes(partition), allowed, len: partition.len };
+    let named = Named { changes: planned.changes, hives: planned.hives, sids: planned.sids };
+    let own = Look::new([&was, &is], image, partition, &named)?;
+    let mut systems = Vec::new();
+    for system in planned.systems {
+        let [was, is] = states(&system.partition)?;
+        let changes = system.changes(planned.changes);
+        let named = Named { changes: &changes, hives: &system.hives, sids: planned.sids };
+        systems.push(
+            Look::new([&was, &is], image, &system.partition, &named).within(DiskImage::place(&system.partition))?,
+        );
+    }
     let in_stores = original_ranges(&original, planned.stores)?;
     let mut wiped = planned.scrub.then(|| Wiped::new(&was, &is));
     for range in ranges {
         let mut at = range.start;
         while at < range.end {
-            let inside = at.checked_sub(partition.offset).filter(|at| *at < partition.len);
-            let Some(here) = inside else {
+            let Some(here) = own.inside(at) else {
+                if let Some((look, here)) = systems.iter().find_map(|look| Some((look, look.inside(at)?))) {
+                    at += look.sector(here, None).within(DiskImage::place(&look.partition))?;
+                    continue;
+                }
                 if in_stores.iter().any(|store| store.start <= at && at + SECTOR <= store.end) {
                     at += SECTOR;
                     continue;
@@ -76,9 +92,9 @@ pub(crate) fn refuse(image: &DiskImage, partition: &Partition, planned: &Planned
             };
             let rest = range.end - at;
             at += match &mut wiped {
-                None => look.sector(here, None)?,
-                Some(wiped) => match look.free(here, rest)? {
-                    0 => look.sector(here, Some(wiped))?,
+                None => own.sector(here, None)?,
+                Some(wiped) => match own.free(here, rest)? {
+                    0 => own.sector(here, Some(wiped))?,
                     free => free,
                 },
             };
@@ -87,17 +103,36 @@ pub(crate) fn refuse(image: &DiskImage, partition: &Partition, planned: &Planned
     Ok(())
 }
 
-/// The two states of the volume.
+/// What a plan names on one volume.
+struct Named<'a> {
+    changes: &'a [Change],
+    /// Hives that are written back, from the volume's root.
+    hives: &'a [String],
+    sids: Option<&'a SidMap>,
+}
+
+/// The two states of a volume.
 struct Look {
     was: Owners,
     is: Owners,
     bytes: Arc<dyn WriteAt>,
     allowed: Allowed,
-    /// Length of the partition.
-    len: u64,
+    partition: Partition,
 }
 
 impl Look {
+    fn new([was, is]: [&Volume; 2], image: &DiskImage, partition: &Partition, named: &Named<'_>) -> Result<Look> {
+        let allowed = Allowed::of(was, is, named)?;
+        let (owners_was, owners_is) = rayon::join(|| was.owners(), || is.owners());
+        let (bytes, partition) = (image.bytes(partition), partition.clone());
+        Ok(Look { was: owners_was?, is: owners_is?, bytes, allowed, partition })
+    }
+
+    /// A byte of the disk as one of the volume.
+    fn inside(&self, at: u64) -> Option<u64> {
+        at.checked_sub(self.partition.offset).filter(|at| *at < self.partition.len)
+    }
+
     /// Fails when the sector at `at` must not differ; returns its length.
     fn sector(&self, at: u64, wiped: Option<&mut Wiped<'_>>) -> Result<u64> {
         let (before, after) = (self.was.of(at), self.is.of(at));
@@ -128,7 +163,7 @@ impl Look {
     }
 
     fn read(&self, at: u64, len: u64) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; len.min(self.len - at) as usize];
+        let mut bytes = vec![0; len.min(self.partition.len - at) as usize];
         self.bytes.read_at(at, &mut bytes)?;
         Ok(bytes)
     }
@@ -231,7 +266,7 @@ struct Allowed {
 }
 
 impl Allowed {
-    fn of(was: &Volume, is: &Volume, planned: &Planned<'_>) -> Result<Allowed> {
+    fn of(was: &Volume, is: &Volume, planned: &Named<'_>) -> Result<Allowed> {
         let mut out = Allowed::default();
         let (mut files, mut folders) = (BTreeSet::new(), BTreeSet::new());
         for volume in [was, is] {
@@ -341,7 +376,7 @@ fn below(
 }
 
 /// Every path that the plan names, as it was and as it will be.
-fn paths(planned: &Planned<'_>) -> BTreeSet<String> {
+fn paths(planned: &Named<'_>) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     let mut hive = |path: &str| {
         out.insert(path.to_owned());

@@ -3,7 +3,7 @@
 //! An NTFS volume and an image of a WIM implement it; a mounted folder will. Names are UTF-16 units, since lone surrogates
 //! exist; paths as `&str` are for selectors and messages only.
 
-use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
+use reseal_dtyp::{DomainSid, Error, FileTime, Finding, Kind, Result};
 use reseal_ntfs::{ShadowCopy, ShadowHeader};
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;
@@ -172,6 +172,9 @@ pub trait TreeEdit: Tree {
     ) -> Result<NodeId>;
     /// Makes a folder.
     fn create_dir(&mut self, folder: NodeId, name: &str, security: NewSecurity<'_>, now: FileTime) -> Result<NodeId>;
+    /// Gives a file that has one name another one in a folder; its descriptor stays. `Unsupported` for a file with several
+    /// names.
+    fn move_to(&mut self, node: NodeId, folder: NodeId, name: &str, now: FileTime) -> Result<()>;
     /// Removes a file with all its names, or an empty folder.
     fn remove(&mut self, node: NodeId, now: FileTime) -> Result<()>;
     /// Removes a folder with all in it; files with names elsewhere (hard links) live on there, junctions are not followed.

@@ -85,14 +85,24 @@ impl Image {
         self.file_mut(file).names.push((folder, place));
     }
 
+    /// Takes all names of a file and gives it this one.
+    pub fn move_to(&mut self, file: FileId, folder: FileId, name: &[u16]) {
+        self.unlink(file);
+        self.link(folder, name, &[], file);
+    }
+
+    fn unlink(&mut self, file: FileId) {
+        for (folder, place) in std::mem::take(&mut self.file_mut(file).names) {
+            self.file_mut(folder).entries[place as usize] = None;
+        }
+    }
+
     /// Removes a file with all its names, or an empty folder. `Conflict` for a folder that is not, and for the root.
     pub fn remove(&mut self, file: FileId) -> Result<()> {
         if file == self.root() || self.entries(file).next().is_some() {
             return Err(Error::new(Kind::Conflict, "the folder is not empty, or the root"));
         }
-        for (folder, place) in std::mem::take(&mut self.file_mut(file).names) {
-            self.file_mut(folder).entries[place as usize] = None;
-        }
+        self.unlink(file);
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 use super::machine::{Machine, Rig};
 use reseal_disk::{Disk, GptPartition, write_gpt};
 use reseal_dtyp::Guid;
-use reseal_testdata::boot_store;
+use reseal_ntfs::Volume;
 use reseal_testdata::esp::FatVolume;
+use reseal_testdata::{boot_store, system_volume};
 use std::ops::Range;
 
 pub(crate) const WINDOWS: Guid = Guid([2; 16]);
@@ -12,7 +13,7 @@ pub(crate) const SYSTEM: Guid = Guid([7; 16]);
 pub(crate) const DISK: Guid = Guid([1; 16]);
 /// Where the store lies, as mtools write it.
 pub(crate) const PATH: &str = "EFI/Microsoft/Boot/BCD";
-const WINDOWS_AT: Range<usize> = 1 << 20..49 << 20;
+pub(crate) const WINDOWS_AT: Range<usize> = 1 << 20..49 << 20;
 
 /// A store whose loader starts the first partition, from the second.
 pub(crate) fn store(sid: Option<&str>) -> Vec<u8> {
@@ -27,12 +28,31 @@ pub(crate) fn system(store: &[u8]) -> Vec<u8> {
     FatVolume::default().build(files).expect("mkfs.fat and mtools work")
 }
 
+/// Takes the store of the Windows volume away.
+pub(crate) fn without_store(m: &mut Machine) {
+    let file = m.volume.resolve(r"Boot\BCD").expect("it can be walked").expect("the store is there");
+    m.volume.remove(file, reseal_dtyp::FileTime(1)).expect("it can be removed");
+}
+
+/// A raw MBR disk: Windows, and an NTFS volume with the boot store; both planted with something.
+pub(crate) fn mbr_disk(
+    rig: &Rig,
+    name: &str,
+    with_sid: bool,
+    plant: fn(&mut Machine),
+    system: impl FnOnce(&mut Volume),
+) -> String {
+    let planted = rig.planted("windows.raw", plant);
+    let volume = std::fs::read(&planted).expect("just written")[WINDOWS_AT].to_vec();
+    let sid = with_sid.then(reseal_testdata::machine_sid);
+    let store = system_volume::store(volume.len() as u64, sid).expect("it can be made");
+    system_volume::write(&rig.bench.path(name), &volume, &store, sid, system).expect("it can be written");
+    std::fs::remove_file(planted).expect("it is there");
+    rig.bench.arg(name)
+}
+
 /// A raw disk with both partitions; `plant` changes the volume of Windows, whose own store goes.
 pub(crate) fn disk(rig: &Rig, name: &str, system: &[u8], plant: fn(&mut Machine)) -> String {
-    fn without_store(m: &mut Machine) {
-        let file = m.volume.resolve(r"Boot\BCD").expect("it can be walked").expect("the store is there");
-        m.volume.remove(file, reseal_dtyp::FileTime(1)).expect("it can be removed");
-    }
     let planted = rig.planted("windows.raw", without_store);
     let draft = rig.bench.path("draft.raw");
     super::machine::planted(&planted, &draft, super::machine::Mangle::No, plant);

@@ -18,6 +18,11 @@ fn same(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
 }
 
+/// A path from a volume's root, with the partition before it where that is not Windows' own.
+fn is_path(text: &str) -> bool {
+    text.starts_with('\\') || text.starts_with("partition ")
+}
+
 /// Whether `path` is `top` or lies below it.
 fn is_below(path: &str, top: &str) -> bool {
     let (path, top) = (path.to_lowercase(), top.to_lowercase());
@@ -82,7 +87,7 @@ impl Plan<'_> {
     fn names_file(&self, path: &str) -> bool {
         self.targets("folder").any(|c| c["after"].is_null() && is_below(path, word(&c["target"], "path")))
             || self.targets("file").any(|c| {
-                let path_of = |text: &str| text.starts_with('\\').then(|| text.to_owned());
+                let path_of = |text: &str| is_path(text).then(|| text.to_owned());
                 let places = [
                     Some(word(&c["target"], "path").to_owned()),
                     path_of(word(c, "before")),
@@ -172,7 +177,7 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
         "file" if same(word(target, "path"), r"\$Volume") => entries.iter().any(|e| e["kind"] == "volume"),
         // A rename's own path has no entry when a folder above was renamed, too: what it became has one.
         "file" | "folder" => {
-            let renamed = Some(word(change, "after")).filter(|after| after.starts_with('\\'));
+            let renamed = Some(word(change, "after")).filter(|after| is_path(after));
             let path = renamed.unwrap_or_else(|| word(target, "path"));
             entries.iter().any(|e| is_below(word(e, "path"), path))
         }
@@ -180,10 +185,10 @@ fn shows(change: &Value, entries: &[Value], descriptors_removed: u64) -> bool {
     }
 }
 
-/// What differs on a volume; on one that is not NTFS, with the volume before the path, as plans name it.
-fn entries_of(volume: &Value) -> Vec<Value> {
+/// What differs on a volume; on one that is not Windows' own, with the volume before the path, as plans name it.
+fn entries_of(volume: &Value, windows: &str) -> Vec<Value> {
     let mut out = volume["entries"].as_array().unwrap().clone();
-    for entry in out.iter_mut().filter(|_| volume["descriptors"].is_null()) {
+    for entry in out.iter_mut().filter(|e| word(volume, "volume") != windows && e["kind"] != "system-stream") {
         entry["path"] = format!("{}: {}", word(volume, "volume"), word(entry, "path")).into();
     }
     out
@@ -194,7 +199,8 @@ fn entries_of(volume: &Value) -> Vec<Value> {
 pub(crate) fn assert_plan_is_diff(gold: &str, sealed: &str, report: &Value) -> Counts {
     let document = reseal(["diff", gold, sealed, "--json", "--full", "--secrets", "--raw"]).exits(4).json();
     let volumes = document["volumes"].as_array().unwrap();
-    let mut entries: Vec<Value> = volumes.iter().flat_map(entries_of).collect();
+    let mut entries: Vec<Value> =
+        volumes.iter().flat_map(|v| entries_of(v, word(&report["plan"], "partition"))).collect();
     let system: BTreeSet<String> =
         entries.iter().filter(|e| e["kind"] == "system-stream").map(|e| word(e, "path").to_owned()).collect();
     // The volume's own bookkeeping follows from what is written.

@@ -5,6 +5,7 @@ use super::old_sid;
 use reseal::Outcome::{self, Note, Refuse, Warn};
 use reseal_dtyp::{Descriptor, FileTime, Sid};
 use reseal_hive::{Hive, types};
+use reseal_ntfs::{Security, Volume};
 
 /// A condition.
 pub(crate) struct Fixture {
@@ -27,6 +28,8 @@ pub(crate) enum Plant {
     Partition(usize, &'static [u8]),
     /// The same volume once more.
     Twice,
+    /// In the system volume of an MBR disk.
+    System(fn(&mut Volume)),
 }
 
 const fn on(id: &'static str, outcome: Outcome, place: &'static str, plant: fn(&mut Machine)) -> Fixture {
@@ -93,6 +96,24 @@ pub(crate) static FIXTURES: &[Fixture] = &[
             b"",
         );
     }),
+    Fixture {
+        id: "dirty-volume",
+        outcome: Refuse,
+        place: "partition 2",
+        plant: Plant::System(|volume| assert!(volume.schedule_check().expect("it can be marked"))),
+    },
+    Fixture {
+        id: "system-snapshots",
+        outcome: Refuse,
+        place: r"partition 2: \System Volume Information",
+        plant: Plant::System(|volume| {
+            let (root, now) = (volume.root(), FileTime(133_500_000_000_000_000));
+            let folder = "System Volume Information";
+            let folder = volume.create_dir(root, folder, Security::SameAs(root), now).expect("it can be made");
+            let name = "{11111111-2222-3333-4444-555555555555}{3808876b-c176-4e48-b7ae-04046e6cc752}";
+            volume.create_file(folder, name, b"", Security::SameAs(folder), now).expect("it can be made");
+        }),
+    },
     Fixture { id: "efs", outcome: Refuse, place: "partition 1", plant: Plant::Disk(encrypt) },
     on("dirty-hive", Refuse, r"config\SOFTWARE", |m| {
         let path = r"Windows\System32\config\SOFTWARE";

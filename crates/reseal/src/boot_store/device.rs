@@ -1,6 +1,7 @@
 //! The data of a device element, as real stores have it: the GUID of an object with further options, then a device
 //! {kind u32, flags u32, length u32, 0 u32, …}, whose length counts from its own start.
 
+use reseal_disk::Partition;
 use reseal_dtyp::{Guid, Result, View};
 use std::fmt;
 
@@ -66,6 +67,15 @@ impl Device {
     /// Whether it names one partition of one disk.
     pub(crate) fn is_partition(&self) -> bool {
         matches!(self, Device::Gpt { .. } | Device::Mbr { .. })
+    }
+
+    /// Whether it names this partition, by its identity on a GPT disk, by where it begins on an MBR disk.
+    pub(crate) fn names(&self, partition: &Partition) -> bool {
+        match self {
+            Device::Gpt { partition: id, .. } => *id == partition.id,
+            Device::Mbr { offset, .. } => *offset == partition.offset,
+            _ => false,
+        }
     }
 
     /// The data of [`Device::Boot`]: 88 bytes.

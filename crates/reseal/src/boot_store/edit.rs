@@ -1,11 +1,14 @@
-//! Stores on FAT: SIDs replaced, written back where they lie, and what the guard against stray writes may see changed.
+//! Stores on FAT: SIDs replaced, written back where they lie, and what the guard against stray writes may see changed. System
+//! volumes are written with them.
 
 use super::find::{BootStores, Home, PATHS, Store};
+use super::system::SystemAt;
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::LOG_SUFFIXES;
 use crate::image::DiskImage;
+use crate::tree::Tree;
 use reseal_disk::{Disk, Partition};
-use reseal_dtyp::{FileTime, Level};
+use reseal_dtyp::{FileTime, Finding, Level};
 use reseal_fat::Volume;
 use reseal_hive::{LoadState, SidEdits};
 use reseal_sid::SidMap;
@@ -20,6 +23,22 @@ pub(crate) struct StoreAt {
     pub(crate) path: String,
 }
 
+/// What [`BootStores::write`] wrote.
+#[derive(Debug, Default)]
+pub(crate) struct StoresWritten {
+    /// Stores on FAT.
+    pub(crate) on_fat: Vec<StoreAt>,
+    /// System volumes of which something changed.
+    pub(crate) systems: Vec<SystemAt>,
+}
+
+impl StoresWritten {
+    /// How many hives were written.
+    pub(crate) fn hives(&self) -> usize {
+        self.on_fat.len() + self.systems.iter().map(|system| system.hives.len()).sum::<usize>()
+    }
+}
+
 /// What became of the SIDs of a store: name, what was replaced, whether only its logs have to go.
 type Edits = (String, SidEdits, bool);
 
@@ -30,7 +49,8 @@ impl BootStores {
         for store in &mut self.stores {
             let name = store.name();
             let Home::Fat { logs, .. } = &store.home else {
-                if matches!(store.home, Home::Other) && map.is_in(&store.hive.to_bytes()) {
+                let is_edited = self.systems.iter().any(|system| system.partition.number == store.partition.number);
+                if matches!(store.home, Home::Other) && !is_edited && map.is_in(&store.hive.to_bytes()) {
                     left.push(name);
                 }
                 continue;
@@ -49,14 +69,27 @@ impl BootStores {
         Ok((done, left))
     }
 
-    /// Whether a SID stands in a store.
-    pub(crate) fn holding(&self, probe: &SidMap) -> Option<String> {
-        self.stores.iter().find(|store| !store.hive.residue(probe).is_empty()).map(Store::name)
+    /// The place of a SID in a store, or in a descriptor of a system volume.
+    pub(crate) fn holding(&self, probe: &SidMap) -> Result<Option<String>> {
+        if let Some(store) = self.stores.iter().find(|store| !store.hive.residue(probe).is_empty()) {
+            return Ok(Some(store.name()));
+        }
+        for system in &self.systems {
+            if system.tree.descriptors()?.iter().any(|sd| probe.is_in(sd)) {
+                return Ok(Some(system.named("a security descriptor")));
+            }
+        }
+        Ok(None)
     }
 
-    /// Puts edited stores back where they lie and empties their logs; all of them are checked before the first is written.
-    /// Returns how many. `NoSpace` for one that would have to grow.
-    pub(crate) fn write(&self, image: &DiskImage) -> Result<Vec<StoreAt>> {
+    /// Puts edited stores back and empties their logs; those on FAT, which are overwritten where they lie, are all checked
+    /// before the first is written. `Unsupported` for one of them that would have to grow.
+    pub(crate) fn write(
+        &mut self,
+        image: &DiskImage,
+        now: FileTime,
+        findings: &mut Vec<Finding>,
+    ) -> Result<StoresWritten> {
         let edited: Vec<&Store> = self.stores.iter().filter(|store| store.edited).collect();
         for store in &edited {
             store.check().map_err(|e| e.subject(store.name()))?;
@@ -65,7 +98,10 @@ impl BootStores {
             store.write(image).map_err(|e| e.subject(store.name()))?;
         }
         let at = |store: &&Store| StoreAt { partition: store.partition.clone(), path: store.path.clone() };
-        Ok(edited.iter().map(at).collect())
+        let on_fat = edited.iter().map(at).collect();
+        let written = self.systems.iter_mut().map(|system| system.write(image, now, findings));
+        let systems = written.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        Ok(StoresWritten { on_fat, systems })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where the stores of a disk lie.
 
+use super::system::SystemVolume;
 use crate::error::{Kind, Result};
 use crate::hives::LOG_SUFFIXES;
 use crate::image::DiskImage;
@@ -25,7 +26,7 @@ pub(crate) struct FatFile {
 pub(crate) enum Home {
     /// The volume of Windows: the store is one of its hives.
     Own,
-    /// Another NTFS volume.
+    /// Another NTFS volume: among the hives of a [`SystemVolume`], or only read.
     Other,
     /// A FAT partition: length of the file, its logs.
     Fat { size: u32, logs: Vec<FatFile> },
@@ -41,7 +42,7 @@ pub(crate) struct Store {
     pub(crate) path: String,
     pub(crate) hive: Hive,
     pub(crate) home: Home,
-    /// A step changed it: it is written back. Always false on NTFS.
+    /// A step changed it: it is written back. Always false on NTFS, where the hive of the volume is changed.
     pub(crate) edited: bool,
 }
 
@@ -67,6 +68,8 @@ pub(crate) struct Fault {
 pub(crate) struct BootStores {
     pub(crate) stores: Vec<Store>,
     pub(crate) faults: Vec<Fault>,
+    /// Volumes beside that of Windows which hold one of its stores.
+    pub(crate) systems: Vec<SystemVolume>,
 }
 
 impl BootStores {
@@ -89,7 +92,20 @@ impl BootStores {
                 Err(e) => out.faults.push(Fault { place: DiskImage::place(partition), why: e.to_string() }),
             }
         }
+        let Some(own) = own else { return Ok(out) };
+        for store in out.stores.iter().filter(|store| matches!(store.home, Home::Other)) {
+            match SystemVolume::of(image, store, own) {
+                Ok(system) => out.systems.extend(system),
+                Err(e) if e.kind() == Kind::Io => return Err(e),
+                Err(e) => out.faults.push(Fault { place: store.place.clone(), why: e.to_string() }),
+            }
+        }
         Ok(out)
+    }
+
+    /// The system volume on a partition.
+    pub(crate) fn system(&self, partition: &Partition) -> Option<&SystemVolume> {
+        self.systems.iter().find(|system| system.partition.number == partition.number)
     }
 }
 

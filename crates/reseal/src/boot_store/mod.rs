@@ -1,20 +1,23 @@
 //! The boot store (BCD): found on every partition of the disk, read, and written back where it lies.
 //!
 //! A store on the volume of Windows itself is one of its hives ([`crate::hives`]). One on a FAT partition is edited here and
-//! overwritten in place: it never grows. One on another NTFS volume is read only.
+//! overwritten in place: it never grows. One on another NTFS volume is a hive of that one, where it is the system volume of
+//! this installation ([`SystemVolume`]); elsewhere it is read only.
 
 mod device;
 mod edit;
 mod find;
 mod objects;
+mod system;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use device::Device;
-pub(crate) use edit::{StoreAt, named_ranges, original_ranges};
+pub(crate) use edit::{StoreAt, StoresWritten, named_ranges, original_ranges};
 pub(crate) use find::{BootStores, Home, PATHS, Store};
 pub(crate) use objects::{APPLICATION_DEVICE, APPLICATION_PATH, DESCRIPTION, LOADER, MEMORY_TEST, OS_DEVICE, OS_PATH};
 pub(crate) use objects::{ElementValue, Object, Objects, RESUME};
+pub(crate) use system::{SystemAt, SystemVolume};
 
 use reseal_hive::LoadState;
 use serde::Serialize;

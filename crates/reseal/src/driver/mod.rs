@@ -383,6 +383,7 @@ impl DriverPlanned {
             hives: &self.hives,
             staged: &[],
             stores: &[],
+            systems: &[],
             sids: None,
             scrub: false,
         };

@@ -142,7 +142,7 @@ fn other_letters(subject: &Subject<'_>, out: &mut Notices) -> Looked {
 
 fn data_volumes(subject: &Subject<'_>, out: &mut Notices) -> Looked {
     let others = subject.disk.others().filter(|p| p.probe == Probe::Ntfs && p.is_data() && !p.has_windows);
-    for volume in others {
+    for volume in others.filter(|p| subject.boot.system(&p.partition).is_none()) {
         out.add(&volume.place, "a data volume: its descriptors keep the old machine SID");
     }
     let own = own_letter(subject)?;

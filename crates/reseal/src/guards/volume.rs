@@ -2,7 +2,9 @@
 
 use super::look::{Looked, Notices, Subject};
 use super::{Check, Look, Weight};
+use crate::error::Within;
 use crate::steps::{Evidence, is_store_file};
+use crate::tree::Tree;
 use reseal_dtyp::Sid;
 use reseal_ntfs::{Probe, SHADOW_HEADER, ShadowHeader};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +68,17 @@ pub(super) static CHECKS: &[Check] = &[
         look: Look::With(snapshots),
     },
     Check {
+        id: "system-snapshots",
+        title: "the system volume, which holds the boot store, holds shadow copies",
+        group: GROUP,
+        weight: Weight::Refuse,
+        guard: Some("snapshots"),
+        answers: "srclient.dll SysprepGeneralize",
+        evidence: Evidence::Confirmed,
+        remedy: "in Windows run `vssadmin delete shadows /all /quiet`",
+        look: Look::With(system_snapshots),
+    },
+    Check {
         id: "efs",
         title: "files are encrypted with EFS",
         group: GROUP,
@@ -79,8 +92,11 @@ pub(super) static CHECKS: &[Check] = &[
 ];
 
 fn dirty(subject: &Subject<'_>, out: &mut Notices) -> Looked {
-    if let Some(why) = &subject.volume.dirty {
-        out.add(&subject.volume.place, why);
+    let systems = subject.boot.systems.iter().map(|system| &system.state);
+    for volume in [subject.volume].into_iter().chain(systems) {
+        if let Some(why) = &volume.dirty {
+            out.add(&volume.place, why);
+        }
     }
     Ok(())
 }
@@ -138,6 +154,21 @@ fn snapshots(subject: &Subject<'_>, out: &mut Notices) -> Looked {
         Err(e) if e.kind() == reseal_dtyp::Kind::Unsupported => Ok(()),
         Err(e) => Err(e.into()),
     }
+}
+
+/// `--drop-snapshots` takes those of the Windows volume only.
+fn system_snapshots(subject: &Subject<'_>, out: &mut Notices) -> Looked {
+    const FOLDER: &str = "System Volume Information";
+    for system in &subject.boot.systems {
+        let entries = system.tree.entries_of(system.tree.root(), FOLDER).within(FOLDER)?;
+        let count = entries.iter().filter(|entry| is_store_file(&entry.name_lossy())).count();
+        if count > 0 {
+            let detail =
+                format!("{count} files of shadow copies: they keep the old SID, and changes below would spoil them");
+            out.add(system.named(&format!(r"\{FOLDER}")), detail);
+        }
+    }
+    Ok(())
 }
 
 /// Files of which it is told who can read them; the others are counted.

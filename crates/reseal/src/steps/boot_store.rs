@@ -79,7 +79,12 @@ fn stage(session: &mut Session<'_>, index: usize, name: &str) -> Result<()> {
         at.edits(object, &mut edits, &mut left).within(format!("{{{}}}", object.id))?;
     }
     if matches!(store.home, Home::Other) && !edits.is_empty() {
-        return Err(Error::new(Kind::Unsupported, "the store lies on another NTFS volume, which is only read"));
+        let Some(volume) = session.boot.systems.iter_mut().find(|v| v.partition.number == system.number) else {
+            let detail =
+                "the store lies on an NTFS volume that is not the system volume of this installation: only read";
+            return Err(Error::new(Kind::Unsupported, detail));
+        };
+        session.findings.extend(volume.ready()?.1);
     }
     for detail in left {
         session.find(Level::Note, "boot-device-left", name, detail);
@@ -100,14 +105,6 @@ struct Place<'a> {
     system: &'a Partition,
     /// The store lies on the volume of Windows.
     same_volume: bool,
-}
-
-fn names(device: &Device, partition: &Partition) -> bool {
-    match device {
-        Device::Gpt { partition: id, .. } => *id == partition.id,
-        Device::Mbr { offset, .. } => *offset == partition.offset,
-        _ => false,
-    }
 }
 
 impl Place<'_> {
@@ -136,7 +133,7 @@ impl Place<'_> {
     /// The form of an element that names no partition.
     fn form(&self, object: &Object, element: u32, device: &Device) -> Result<Vec<u8>> {
         let expected = if object.ty == MEMORY_TEST { self.system } else { self.windows };
-        if !names(device, expected) {
+        if !device.names(expected) {
             let detail = format!(
                 "element {element:08x} names {device}, and partition {} was expected: which one a copy shall start cannot be told",
                 expected.number
@@ -174,10 +171,15 @@ fn set(session: &mut Session<'_>, index: usize, edit: &Edit) -> Result<()> {
         store.edited = true;
         return Ok(());
     }
-    let path = store.path.to_ascii_lowercase();
-    let at = session.hives.where_path(|own| own == path).first().copied();
-    let at = at.ok_or_else(|| Error::new(Kind::NotFound, "the store is not among the hives of the volume"))?;
-    let file = session.hives.at_mut(at);
+    let (path, number) = (store.path.to_ascii_lowercase(), store.partition.number);
+    let hives = match store.home {
+        Home::Own => Some(&mut *session.hives),
+        _ => session.boot.systems.iter_mut().find(|v| v.partition.number == number).map(|volume| &mut volume.hives),
+    };
+    let found = hives.and_then(|hives| Some((hives.where_path(|own| own == path).first().copied()?, hives)));
+    let (at, hives) =
+        found.ok_or_else(|| Error::new(Kind::NotFound, "the store is not among the hives of the volume"))?;
+    let file = hives.at_mut(at);
     write(&mut file.hive).within(&edit.key)?;
     file.edited = true;
     Ok(())

@@ -79,6 +79,20 @@ impl TreeEdit for WimTree {
         self.create(folder, name, NewFile { attributes: DIRECTORY, security, times, ..NewFile::default() })
     }
 
+    fn move_to(&mut self, node: NodeId, folder: NodeId, name: &str, _now: FileTime) -> Result<()> {
+        let (file, units) = (self.file(node)?, name.encode_utf16().collect::<Vec<u16>>());
+        let names = self.image.names(file).count();
+        if names != 1 {
+            return Err(Error::unsupported(format!("it has {names} names")));
+        }
+        if self.lookup(folder, &units)?.is_some() {
+            return Err(Error::new(Kind::Conflict, format!("the folder has the name {name} already")));
+        }
+        self.image.move_to(file, self.file(folder)?, &units);
+        self.is_changed = true;
+        Ok(())
+    }
+
     fn remove(&mut self, node: NodeId, _now: FileTime) -> Result<()> {
         self.image.remove(self.file(node)?)?;
         self.is_changed = true;

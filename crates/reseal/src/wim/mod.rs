@@ -133,7 +133,7 @@ impl WimFile {
     }
 
     /// Numbers of all images.
-    fn numbers(&self) -> Vec<u32> {
+    pub(crate) fn numbers(&self) -> Vec<u32> {
         self.images.iter().map(|info| info.index).collect()
     }
 

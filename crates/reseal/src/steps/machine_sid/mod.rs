@@ -2,6 +2,7 @@
 
 mod files;
 mod request;
+mod system_volume;
 mod task_cache;
 
 use super::{Evidence, Spec, Step};
@@ -11,7 +12,7 @@ use crate::inputs::Stream;
 use crate::options::SidChoice;
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::tree::DescriptorCounts;
+use crate::tree::{DescriptorCounts, NodeId, TreeEdit};
 use crate::{MachineHive, Target};
 use rayon::prelude::*;
 use reseal_dtyp::{DomainSid, FileTime, Level};
@@ -27,6 +28,7 @@ static SPEC: Spec = Spec {
     title: "Replace the machine SID",
     about: "Replaces the SID in SAM\\Domains\\Account\\V with a new one wherever it stands: values, value names, key names and \
             descriptors of every hive, every security descriptor of the volume, names of files and folders, Windows.old; \
+            the same on the system volume that holds the boot store of an MBR disk; \
             tasks with their checksums in TaskCache, group policy files, the Store's databases (SQLite). \
             Foreign S-1-5-21 SIDs stay. Cost follows the number of unique descriptors, not of files. Every copy of the \
             sealed image starts with the one new SID.",
@@ -107,9 +109,13 @@ impl Step for MachineSid {
         let users_losing_keys = users_with_keys(session, old)?;
         let edited = files::rewrite(session, &map)?;
         let checksums = task_cache::recompute(session, &edited.tasks)?;
-        let (in_hives, descriptors) = hives_and_descriptors(session, &map)?;
+        let (mut in_hives, mut descriptors) = hives_and_descriptors(session, &map)?;
         task_cache::write(session, checksums)?;
-        let names = names(session, &map)?;
+        let mut names = rename(session, &map)?;
+        let beside = system_volume::rewrite(session, &map)?;
+        in_hives.iter_mut().zip(beside.in_hives).for_each(|(all, n)| *all += n);
+        descriptors.iter_mut().zip(beside.descriptors).for_each(|(all, n)| *all += n);
+        names += beside.names;
         request::withdraw(session)?;
         for user in &users_losing_keys {
             let detail = "saved passwords, certificates with private keys and EFS files of this user become unreadable";
@@ -161,7 +167,7 @@ fn refuse_if_present(session: &Session<'_>, new: DomainSid) -> Result<()> {
     let in_hive = session.hives.files.par_iter().find_any(|file| !file.hive.residue(&probe).is_empty());
     let place = match in_hive {
         Some(file) => Some(file.path.clone()),
-        None if let Some(store) = session.boot.holding(&probe) => Some(store),
+        None if let Some(place) = session.boot.holding(&probe)? => Some(place),
         None => {
             session.tree.descriptors()?.iter().any(|sd| probe.is_in(sd)).then(|| "a security descriptor".to_owned())
         }
@@ -181,12 +187,13 @@ fn hives_and_descriptors(session: &mut Session<'_>, map: &SidMap) -> Result<([us
     let (edits, counts) = rayon::join(|| rewrite_hives(hives, map, now), || tree.map_descriptors(map));
     let (in_stores, left) = session.boot.rewrite_sids(map, now)?;
     for name in left {
-        let detail = "the old SID stands in a boot store on another NTFS volume, which is only read";
+        let detail = "the old SID stands in a boot store on an NTFS volume that is not the system volume of this \
+                      installation: it is only read";
         session.find(Level::Inconsistent, "boot-store-left", &name, detail);
     }
     let in_stores = in_stores.into_iter().map(|(name, edits, logs_only)| (name, Ok(edits), logs_only));
     let edits = edits?.into_iter().chain(in_stores).collect();
-    Ok((record_hives(session, edits), record_descriptors(session, counts?)))
+    Ok((record_hives(session, edits), record_descriptors(session, "volume", counts?)))
 }
 
 /// Path, what was replaced, whether only its logs have to go. In place of the second, why a hive is left.
@@ -251,9 +258,9 @@ fn record_hives(session: &mut Session<'_>, edits: Vec<HiveEdits>) -> [usize; 3] 
     totals
 }
 
-fn record_descriptors(session: &mut Session<'_>, counts: DescriptorCounts) -> [usize; 2] {
+fn record_descriptors(session: &mut Session<'_>, place: &str, counts: DescriptorCounts) -> [usize; 2] {
     if counts.changed > 0 {
-        let place = Target::Descriptors { place: "volume".to_owned() };
+        let place = Target::Descriptors { place: place.to_owned() };
         let after = format!("{} SIDs in {} of {} unique descriptors", counts.sids, counts.changed, counts.unique);
         session.record(place, None, Some(after));
     }
@@ -265,22 +272,32 @@ fn record_descriptors(session: &mut Session<'_>, counts: DescriptorCounts) -> [u
     [counts.unique, counts.changed]
 }
 
-fn names(session: &mut Session<'_>, map: &SidMap) -> Result<usize> {
-    let mut renamed = 0;
-    for node in session.survey.named_after_sids.clone() {
+fn rename(session: &mut Session<'_>, map: &SidMap) -> Result<usize> {
+    let renamed = names(session.tree, &session.survey.named_after_sids, map, session.inputs.now())?;
+    let count = renamed.iter().map(|(_, _, names)| names).sum();
+    for (before, after, _) in renamed {
+        session.record(Target::file(&before), Some(before), Some(after));
+    }
+    Ok(count)
+}
+
+type Renamed = (String, String, usize);
+
+/// Gives files and folders that are named after an old SID the name with the new one: path before, path after, how
+/// many of its names changed.
+fn names(tree: &mut dyn TreeEdit, nodes: &[NodeId], map: &SidMap, now: FileTime) -> Result<Vec<Renamed>> {
+    let mut renamed = Vec::new();
+    for &node in nodes {
         // A step before this one may have removed it.
-        let path = match session.tree.path(node) {
+        let path = match tree.path(node) {
             Err(e) if e.kind() == reseal_dtyp::Kind::NotFound => continue,
             path => path?,
         };
-        let count = session.tree.rename_sids(node, map, session.inputs.now()).within(&path)?;
-        if count == 0 {
-            // The name holds a foreign SID.
-            continue;
+        let count = tree.rename_sids(node, map, now).within(&path)?;
+        // Of one that keeps its names they hold a foreign SID.
+        if count > 0 {
+            renamed.push((path, tree.path(node)?, count));
         }
-        renamed += count;
-        let after = session.tree.path(node)?;
-        session.record(Target::file(&path), Some(path), Some(after));
     }
     Ok(renamed)
 }
