@@ -3,7 +3,7 @@
 //! An NTFS volume and an image of a WIM implement it; a mounted folder will. Names are UTF-16 units, since lone surrogates
 //! exist; paths as `&str` are for selectors and messages only.
 
-use reseal_dtyp::{DomainSid, Error, FileTime, Finding, Kind, Result};
+use reseal_dtyp::{DomainSid, FileTime, Finding, Result};
 use reseal_ntfs::{ShadowCopy, ShadowHeader};
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;

@@ -64,8 +64,7 @@ impl Writer<'_> {
                     let to = gap.end.min(content.end) - content.start;
                     bytes[from as usize..to as usize].fill(0);
                 }
-                let packed = chunks.packing().one(&bytes);
-                self.put(packed.as_deref().unwrap_or(&bytes))?;
+                self.put(&chunks.packing().one(&bytes))?;
             }
             let stored = u32::try_from(self.position() - before)
                 .map_err(|_| Error::new(Kind::Limit, format!("a chunk of {:#x} bytes", self.position() - before)))?;

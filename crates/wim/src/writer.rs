@@ -158,9 +158,11 @@ impl<'o> Writer<'o> {
         let table_len = width * count.saturating_sub(1);
         let mut offsets = Vec::new();
         let data = start + table_len;
+        // Whole chunks, so that each but the last one is as long as the header says.
+        let step = (STEP as u64).next_multiple_of(chunk.max(1));
         let (mut at, mut done, mut buf, mut sha) = (data, 0u64, Vec::new(), Sha1::new());
         while done < size {
-            buf.resize((size - done).min(STEP as u64) as usize, 0);
+            buf.resize((size - done).min(step) as usize, 0);
             read(done, &mut buf)?;
             sha.update(&buf);
             done += buf.len() as u64;
