@@ -153,7 +153,7 @@ fn what_refuses_stops_generalize_unless_it_is_allowed() {
         assert_eq!(ids, [guard], "{}", fixture.id);
         if reseal::ALLOWABLE_GUARDS.contains(&guard) {
             match plan(vec![guard.to_owned()]) {
-                Ok(planned) => assert!(planned.plan().allowed.iter().any(|r| r.id == guard && r.allowed)),
+                Ok(planned) => assert!(planned.plans()[0].allowed.iter().any(|r| r.id == guard && r.allowed)),
                 Err(e) => assert_ne!(e.kind(), Kind::Refused, "{}: {e}", fixture.id),
             }
         }

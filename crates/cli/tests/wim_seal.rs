@@ -134,6 +134,11 @@ fn all_images_are_sealed_at_once_or_none() {
     let text = reseal(["inspect", &out]).exits(0).text();
     assert!(text.contains("image 1") && text.contains("image 2"), "{text}");
     reseal(["inspect", &wim, "--check"]).exits(0);
+    // Without a SID of the user's, each image draws its own, though they be copies of one machine.
+    let all = format!("{wim}:all");
+    let drawn = reseal([&["generalize", &all, "-n", "--json"], &FIXED[..]].concat()).exits(0).json();
+    let sid = |at: usize| drawn["plans"][at]["sid"]["new"].as_str().unwrap().to_owned();
+    assert_ne!(sid(0), sid(1));
     // What has no meaning there is said.
     for option in ["--scrub", "--schedule-chkdsk", "--drop-snapshots"] {
         reseal(["generalize", &format!("{wim}:1"), "-n", option]).exits(2).says("is for volumes");

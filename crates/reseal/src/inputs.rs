@@ -23,6 +23,11 @@ impl Inputs {
         Inputs { seed: Sha256::digest(text.as_bytes()).into(), now }
     }
 
+    /// Inputs of a further installation in the same run: it gets values of its own, though it be a copy of the first one.
+    pub(crate) fn for_further(&self, number: u32) -> Inputs {
+        Inputs { seed: self.stream(&[b"installation", &number.to_le_bytes()]).bytes(), now: self.now }
+    }
+
     /// The time that counts as now.
     pub fn now(&self) -> FileTime {
         self.now

@@ -37,7 +37,9 @@ impl WimPlanned {
         let mut run = || -> Result<()> {
             only_for_disks(options)?;
             for (index, tree) in windows(&images)? {
-                let (tree, plan) = seal(&images, index, tree, options, inputs, observer)?;
+                // Images of one machine must not get one SID.
+                let own = if plans.is_empty() { *inputs } else { inputs.for_further(index) };
+                let (tree, plan) = seal(&images, index, tree, options, &own, observer)?;
                 plans.push(plan);
                 changed.push((index, tree));
             }
