@@ -234,7 +234,7 @@ fn a_system_volume_hides_no_stray_write() {
     let options = Options::default();
     let planned = || {
         let image = DiskImage::open(gold.to_str().unwrap()).unwrap();
-        plan(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
+        plan_disk(image, &options, &Inputs::seeded("strays", FileTime::from_unix(1_700_000_000)), &Silent).unwrap()
     };
     let first = planned();
     let changes: Vec<String> = first.plan().changes.iter().map(|c| c.target.to_string()).collect();

@@ -90,7 +90,8 @@ fn edit(image: &mut Image) -> Vec<Vec<u8>> {
     image.set_stream(sam, &units("second"), hash(&contents[1]));
     let times = Times { created: FileTime(1), written: FileTime(133_000_000_000_000_000), accessed: FileTime(3) };
     image.set_times(sam, times);
-    let security = image.add_descriptor(&image.descriptor(sam).unwrap().to_vec());
+    let known = image.descriptor(sam).unwrap().to_vec();
+    let security = image.add_descriptor(&known);
     assert_eq!(Some(security), image.security(sam));
     let folder = find(image, "Windows/System32");
     let content = |data| Stream { kind: StreamKind::Data, name: Vec::new(), hash: hash(data) };
