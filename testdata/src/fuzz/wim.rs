@@ -105,6 +105,6 @@ mod tests {
     #[test]
     fn the_seeds_are_sound() {
         let wim = Wim::open(Arc::new(MemoryDisk::new(file()))).unwrap();
-        assert_eq!(wim.image(1).unwrap().file_count(), 3);
+        assert_eq!(wim.image(1).unwrap().files().count(), 3);
     }
 }
