@@ -1,10 +1,10 @@
 //! `reseal wim`.
 
-use crate::args::{ProgressMode, Wim};
+use crate::args::{CompressWith, ProgressMode, Wim, now};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::Result;
-use reseal::{WimFile, WimInfo, WimResult};
+use reseal::{CaptureOptions, WimCompression, WimFile, WimInfo, WimResult};
 
 pub(crate) fn wim(command: &Wim) -> Result<Exit> {
     match command {
@@ -29,6 +29,24 @@ pub(crate) fn wim(command: &Wim) -> Result<Exit> {
                 render::out(&format!("{}{read}, {} findings\n", render::findings(&findings), findings.len()));
             }
             Ok(if findings.is_empty() { Exit::Done } else { Exit::Found })
+        }
+        Wim::Capture { image, output, name, description, compress, check, exclude, time, json } => {
+            let options = CaptureOptions {
+                name: name.clone(),
+                description: description.clone(),
+                compression: match compress {
+                    CompressWith::Lzx => WimCompression::Lzx,
+                    CompressWith::Xpress => WimCompression::Xpress,
+                    CompressWith::None => WimCompression::None,
+                },
+                integrity: *check,
+                exclude: exclude.clone(),
+                now: now(time.as_deref())?,
+            };
+            let progress = Progress::new(ProgressMode::Auto);
+            let done = reseal::wim_capture(image, output, &options, &progress)?;
+            drop(progress);
+            written(&done, *json)
         }
         Wim::Optimize { file, output, rebuild: _, json } => {
             let progress = Progress::new(ProgressMode::Auto);

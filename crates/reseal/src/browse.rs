@@ -33,7 +33,7 @@ pub struct FsEntry {
 }
 
 /// The one NTFS volume that a path can mean: the selected partition, else the one with Windows, else the only one.
-fn volume(image: &DiskImage) -> Result<Volume> {
+pub(crate) fn volume(image: &DiskImage) -> Result<Volume> {
     let mut ntfs = Vec::new();
     for partition in image.partitions() {
         if image.probe(partition)? == Probe::Ntfs {

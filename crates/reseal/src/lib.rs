@@ -100,10 +100,10 @@ pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEd
 pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
 pub use unwiped::Unwiped;
 pub use verify::{TRACE_FORMS, Trace, Verification, verify};
-pub use wim::{WimFile, WimImageInfo, WimInfo, WimResult, wim_export, wim_optimize};
+pub use wim::{CaptureOptions, WimFile, WimImageInfo, WimInfo, WimResult, wim_capture, wim_export, wim_optimize};
 
 pub use reseal_dtyp::{DomainSid, FileTime};
-pub use reseal_wim::Storage as WimStorage;
+pub use reseal_wim::{Compression as WimCompression, Storage as WimStorage};
 
 /// Runs `work` on this many threads; without it the library uses as many as there are cores. Results do not depend on it.
 pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> Result<T> {

@@ -136,7 +136,7 @@ impl<'o> Writer<'o> {
         for (index, packed) in new.into_iter().zip(packed) {
             let data = &contents[index];
             let header = match packed {
-                Some(chunks) => self.write_chunks(&chunks, data.len() as u64)?,
+                Some(chunks) => self.write_chunks(&chunks, data)?,
                 None => self.write_plain(data)?,
             };
             let blob = Blob { hash: hashes[index], size: data.len() as u64, references: 0, place: Place::Own(header) };
@@ -302,7 +302,7 @@ impl<'o> Writer<'o> {
             return self.write_plain(data);
         }
         let chunks = self.packing().chunks(data);
-        self.write_chunks(&chunks, data.len() as u64)
+        self.write_chunks(&chunks, data)
     }
 
     fn is_chunked(&self) -> bool {
@@ -320,17 +320,22 @@ impl<'o> Writer<'o> {
         Ok(header)
     }
 
-    fn write_chunks(&mut self, chunks: &[Vec<u8>], size: u64) -> Result<ResourceHeader> {
-        let start = self.at;
+    /// Writes data in its chunks; as it is, when compression makes it no shorter.
+    fn write_chunks(&mut self, chunks: &[Vec<u8>], data: &[u8]) -> Result<ResourceHeader> {
+        let (start, size) = (self.at, data.len() as u64);
         let width = if size > u64::from(u32::MAX) { 8 } else { 4 };
+        let stored = chunks.iter().map(Vec::len).sum::<usize>() + width * chunks.len().saturating_sub(1);
+        if stored >= data.len() && self.storage == Storage::Compressed {
+            return self.write_plain(data);
+        }
         let mut offsets = Vec::with_capacity(chunks.len());
         let mut bytes = vec![0; width * chunks.len().saturating_sub(1)];
-        let data = bytes.len();
+        let table = bytes.len();
         for chunk in chunks {
-            offsets.push((bytes.len() - data) as u64);
+            offsets.push((bytes.len() - table) as u64);
             bytes.extend(chunk);
         }
-        bytes[..data].copy_from_slice(&offset_table(width, &offsets));
+        bytes[..table].copy_from_slice(&offset_table(width, &offsets));
         self.put(&bytes)?;
         Ok(ResourceHeader::compressed(start, bytes.len() as u64, size))
     }

@@ -52,15 +52,20 @@ impl Edit {
         InPlace { journal_folder: self.journal.as_deref(), keep_undo: self.keep_undo }
     }
 
-    /// The time that counts as now: what was given, else the host's clock.
+    /// The time that counts as now.
     pub(crate) fn now(&self) -> anyhow::Result<FileTime> {
-        match &self.time {
-            Some(text) => FileTime::parse(text)
-                .with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z")),
-            None => {
-                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-                Ok(FileTime::from_unix(since.as_secs() as i64))
-            }
+        now(self.time.as_deref())
+    }
+}
+
+/// The time that counts as now: what was given, else the host's clock.
+pub(crate) fn now(given: Option<&str>) -> anyhow::Result<FileTime> {
+    match given {
+        Some(text) => FileTime::parse(text)
+            .with_context(|| format!("`{text}` is no time: give seconds since 1970 or 2026-01-01T00:00:00Z")),
+        None => {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            Ok(FileTime::from_unix(since.as_secs() as i64))
         }
     }
 }

@@ -6,7 +6,7 @@ mod generalize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-pub(crate) use edit::Edit;
+pub(crate) use edit::{Edit, now};
 pub(crate) use generalize::{Generalize, KeepOrDrop, KeepOrGeneralize, KeepOrRearm, Mode, WimResources};
 
 const AFTER: &str = "Examples:
@@ -401,10 +401,22 @@ pub(crate) enum Hive {
     },
 }
 
+/// A format of a WIM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressWith {
+    /// Small.
+    Lzx,
+    /// Fast.
+    Xpress,
+    /// Not at all.
+    None,
+}
+
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   reseal wim info install.wim
   reseal wim verify install.esd --json
+  reseal wim capture sealed.vhdx install.wim --name Pro
   reseal wim optimize custom.wim --rebuild
   reseal wim export install.wim:2 pro.wim
   reseal fs ls install.wim:2 Windows\\System32\\config
@@ -422,6 +434,35 @@ pub(crate) enum Wim {
     Verify {
         /// install.wim or install.esd.
         file: PathBuf,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Capture the NTFS volume of a disk as an image of a new WIM. Page, hibernation and swap files, System Volume Information,
+    /// recycle bins and Windows\\CSC are left out.
+    Capture {
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        image: String,
+        /// The new file; it must not exist.
+        output: PathBuf,
+        /// Name of the image.
+        #[arg(long, default_value = "Windows")]
+        name: String,
+        /// Its description.
+        #[arg(long, default_value = "")]
+        description: String,
+        /// How contents are compressed.
+        #[arg(long, value_enum, default_value = "lzx", value_name = "FORMAT")]
+        compress: CompressWith,
+        /// Write an integrity table.
+        #[arg(long)]
+        check: bool,
+        /// Leave out this file or folder, from the volume's root; repeatable.
+        #[arg(long, value_name = "PATH")]
+        exclude: Vec<String>,
+        /// The time that counts as now: seconds since 1970 or 2026-01-01T00:00:00Z.
+        #[arg(long, value_name = "TIME", env = "SOURCE_DATE_EPOCH")]
+        time: Option<String>,
         /// One JSON document on stdout.
         #[arg(long)]
         json: bool,

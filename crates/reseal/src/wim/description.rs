@@ -1,14 +1,17 @@
 //! The XML data of a WIM, edited where it stands: what nobody knows stays as it is.
 
 use crate::error::{Result, Within};
+use crate::facts::Product;
 use crate::unattend::xml::{self, Element};
+use quick_xml::escape::escape;
 use reseal_dtyp::{FileTime, from_utf16le, utf16_lossy, utf16le};
+use reseal_wim::{Image, Stream};
 use std::ops::Range;
 
 /// What is said of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
-    /// Folders, the root left out.
+    /// Folders, the root among them.
     pub(crate) folders: u64,
     /// Names of files.
     pub(crate) files: u64,
@@ -16,6 +19,40 @@ pub(crate) struct Counts {
     pub(crate) bytes: u64,
     /// What of that would be saved by counting such files once.
     pub(crate) hard_link_bytes: u64,
+}
+
+impl Counts {
+    /// Those of an image; `size_of` tells the length of a stream.
+    pub(crate) fn of(image: &Image, size_of: impl Fn(&Stream) -> Result<u64>) -> Result<Counts> {
+        let mut counts = Counts::default();
+        for file in image.files() {
+            let names = image.names(file).count() as u64;
+            if image.is_dir(file) {
+                counts.folders += 1;
+            } else {
+                counts.files += names;
+            }
+            let mut bytes = 0u64;
+            for stream in image.streams(file) {
+                bytes = bytes.saturating_add(size_of(stream)?);
+            }
+            let all = bytes.saturating_mul(names.max(1));
+            counts.bytes = counts.bytes.saturating_add(all);
+            counts.hard_link_bytes = counts.hard_link_bytes.saturating_add(all - bytes);
+        }
+        Ok(counts)
+    }
+}
+
+/// What is said of a new image.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct About<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) counts: Counts,
+    pub(crate) now: FileTime,
+    /// What the installation says of itself, when there is one.
+    pub(crate) product: Option<&'a Product>,
 }
 
 /// The document.
@@ -35,6 +72,27 @@ impl Description {
     /// As it is stored: UTF-16 with a byte order mark.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         utf16le(&format!("\u{feff}{}", self.text))
+    }
+
+    /// That of a WIM with one image.
+    pub(crate) fn of_one(about: &About<'_>) -> Description {
+        let element = |name: &str, text: &str| format!("<{name}>{}</{name}>", escape(text));
+        let Counts { folders, files, bytes, hard_link_bytes } = about.counts;
+        let time = time(about.now);
+        let mut text =
+            format!("<WIM><TOTALBYTES>{bytes}</TOTALBYTES><IMAGE INDEX=\"1\">{}", element("NAME", about.name));
+        if !about.description.is_empty() {
+            text += &element("DESCRIPTION", about.description);
+        }
+        text += &format!(
+            "<DIRCOUNT>{folders}</DIRCOUNT><FILECOUNT>{files}</FILECOUNT><TOTALBYTES>{bytes}</TOTALBYTES>\
+             <HARDLINKBYTES>{hard_link_bytes}</HARDLINKBYTES><CREATIONTIME>{time}</CREATIONTIME>\
+             <LASTMODIFICATIONTIME>{time}</LASTMODIFICATIONTIME>"
+        );
+        if let Some(product) = about.product {
+            text += &windows(product);
+        }
+        Description { text: text + "</IMAGE></WIM>" }
     }
 
     pub(super) fn root(&self) -> Result<Element> {
@@ -99,6 +157,40 @@ impl Description {
     fn splice(&mut self, range: Range<usize>, text: &str) {
         self.text.replace_range(range, text);
     }
+}
+
+/// What setup and DISM show of an installation; what it does not say is left out.
+fn windows(product: &Product) -> String {
+    let mut out = String::from("<WINDOWS>");
+    let mut put = |name: &str, text: Option<&str>| {
+        if let Some(text) = text {
+            out += &format!("<{name}>{}</{name}>", escape(text));
+        }
+    };
+    let architecture = match product.architecture.as_deref() {
+        Some("x86") => Some("0"),
+        Some("amd64") => Some("9"),
+        Some("arm64") => Some("12"),
+        _ => None,
+    };
+    put("ARCH", architecture);
+    put("PRODUCTNAME", product.name.as_deref());
+    put("EDITIONID", product.edition.as_deref());
+    put("PRODUCTTYPE", product.product_type.as_deref());
+    if let Some(build) = product.build.as_deref() {
+        let (build, revision) = build.split_once('.').unwrap_or((build, "0"));
+        // Every Windows since 10 says 10.0 here; an older one has a lower build.
+        let version = if build.parse().is_ok_and(|number: u32| number >= 10_240) { ("10", "0") } else { ("6", "3") };
+        let part = |name: &str, text: &str| format!("<{name}>{}</{name}>", escape(text));
+        out += &format!(
+            "<VERSION>{}{}{}{}</VERSION>",
+            part("MAJOR", version.0),
+            part("MINOR", version.1),
+            part("BUILD", build),
+            part("SPBUILD", revision)
+        );
+    }
+    out + "<SYSTEMROOT>WINDOWS</SYSTEMROOT></WINDOWS>"
 }
 
 /// Length of an end tag at the start of a text.

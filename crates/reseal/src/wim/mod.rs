@@ -1,5 +1,6 @@
 //! WIM files: which image is meant, what the XML data says of each, and whether all of it is sound.
 
+mod capture;
 mod commit;
 mod description;
 mod edit;
@@ -24,6 +25,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use capture::{CaptureOptions, wim_capture};
 pub(crate) use commit::WimCommit;
 pub(crate) use images::WimImages;
 pub use optimize::{WimResult, wim_export, wim_optimize};

@@ -167,22 +167,6 @@ impl WimTree {
 
     /// What the XML data says of the image.
     pub(crate) fn counts(&self) -> Result<Counts> {
-        let mut counts = Counts::default();
-        for file in self.image.files() {
-            let names = self.image.names(file).count() as u64;
-            if self.image.is_dir(file) {
-                counts.folders += u64::from(names > 0);
-            } else {
-                counts.files += names;
-            }
-            let mut bytes = 0u64;
-            for stream in self.image.streams(file) {
-                bytes = bytes.saturating_add(self.size_of(stream)?);
-            }
-            let all = bytes.saturating_mul(names.max(1));
-            counts.bytes = counts.bytes.saturating_add(all);
-            counts.hard_link_bytes = counts.hard_link_bytes.saturating_add(all - bytes);
-        }
-        Ok(counts)
+        Counts::of(&self.image, |stream| Ok(self.size_of(stream)?))
     }
 }
