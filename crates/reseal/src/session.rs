@@ -286,29 +286,6 @@ impl Session<'_> {
         Error::new(Kind::Internal, detail).hint("this is a defect of reseal; nothing was written")
     }
 
-    /// Makes the folders of a file that are missing; each takes the descriptor of the one above it.
-    pub(crate) fn make_folders(&mut self, file: &str) -> Result<()> {
-        let mut above = self.tree.root();
-        let mut path = String::new();
-        let (folders, _) = file.rsplit_once('\\').unwrap_or_default();
-        for name in folders.split('\\') {
-            path = if path.is_empty() { name.to_owned() } else { format!(r"{path}\{name}") };
-            let units: Vec<u16> = name.encode_utf16().collect();
-            above = match self.tree.lookup(above, &units).within(&path)? {
-                Some(node) => node,
-                None if path == "Windows" => return Err(Error::new(Kind::NotFound, "the folder Windows is missing")),
-                None => {
-                    self.allow_file(&path)?;
-                    let now = self.inputs.now();
-                    let node = self.tree.create_dir(above, name, NewSecurity::SameAs(above), now).within(&path)?;
-                    self.record(Target::file(&path), None, Some("folder".to_owned()));
-                    node
-                }
-            };
-        }
-        Ok(())
-    }
-
     /// Writes a file by path; its folder must exist. An equal file with an equal descriptor is no change.
     pub(crate) fn write_file(&mut self, path: &str, data: &[u8], security: FileSecurity) -> Result<()> {
         self.allow_file(path)?;
@@ -351,7 +328,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes a folder with those above it, where it is missing; each has the descriptor of the one that holds it.
+    /// Makes a folder with those above it, where it is missing; each has the descriptor of the one that holds it. `NotFound`
+    /// where there is not even a folder Windows.
     pub(crate) fn make_folder(&mut self, path: &str) -> Result<()> {
         let (mut above, mut done) = (self.tree.root(), String::new());
         for name in path.split('\\').filter(|name| !name.is_empty()) {
@@ -361,12 +339,20 @@ impl Session<'_> {
                 above = node;
                 continue;
             }
+            if done == "Windows" {
+                return Err(Error::new(Kind::NotFound, "the folder Windows is missing"));
+            }
             self.allow_file(&done)?;
             let now = self.inputs.now();
             above = self.tree.create_dir(above, name, NewSecurity::SameAs(above), now).within(&done)?;
             self.record(Target::file(&done), None, Some("folder".to_owned()));
         }
         Ok(())
+    }
+
+    /// [`Session::make_folder`] for the folder of a file.
+    pub(crate) fn make_folder_of(&mut self, file: &str) -> Result<()> {
+        self.make_folder(file.rsplit_once('\\').map_or("", |(above, _)| above))
     }
 
     /// Replaces the content of a file, wherever it lies, of which only SIDs differ. `false`, with nothing changed, when the volume

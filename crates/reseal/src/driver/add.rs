@@ -166,7 +166,7 @@ fn put_files(work: &mut Work<'_>, source: &Source, folder: &str) -> Result<bool>
     }
     for (path, bytes) in &source.files {
         let path = format!(r"{folder}\{path}");
-        work.session.make_folder(path.rsplit_once('\\').map_or("", |(above, _)| above))?;
+        work.session.make_folder_of(&path)?;
         work.session.write_file(&path, bytes, FileSecurity::Sibling)?;
     }
     Ok(same == source.files.len())

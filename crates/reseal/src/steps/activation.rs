@@ -51,7 +51,7 @@ impl Step for Activation {
             }
             return Ok(has.then(|| "the script rearms already".to_owned()));
         }
-        session.make_folders(SCRIPT)?;
+        session.make_folder_of(SCRIPT)?;
         let text = format!("@echo off\r\nrem Made by reseal generalize --activation rearm.\r\n{COMMAND}\r\n");
         session.write_file(SCRIPT, text.as_bytes(), FileSecurity::Sibling)?;
         Ok(None)

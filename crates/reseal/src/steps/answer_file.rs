@@ -53,7 +53,7 @@ impl Step for PlaceAnswerFile {
         let content = unattend::compose(file.as_ref(), Wanted { computer_name: name.as_deref(), audit, architecture })?;
         let place = if audit { PREFERRED[0] } else { CACHED };
         let descriptor = Descriptor::from_sddl(SDDL)?.to_bytes()?;
-        session.make_folders(place)?;
+        session.make_folder_of(place)?;
         session.write_file(place, &content, FileSecurity::Descriptor(descriptor))?;
         session.delete_value(System, "Setup", "UnattendFile")?;
         for other in PREFERRED.into_iter().chain([CACHED]).filter(|other| *other != place) {
