@@ -125,7 +125,7 @@ fn list(image: &str) -> Vec<Value> {
 #[track_caller]
 fn assert_written(bench: &Bench, before: &str, after: &str, report: &Value, files: &[(&str, &[u8])]) {
     assert_eq!(report["schema"], "reseal.driver/1");
-    let plan = json!({ "plan": { "changes": report["changes"], "sid": null } });
+    let plan = json!({ "plan": { "changes": report["changes"], "partition": report["partition"], "sid": null } });
     let counts = assert_plan_is_diff(before, after, &plan);
     println!("{} planned changes, {} differences", counts.planned, counts.found);
     reseal(["fs", "check", after]).exits(0);
