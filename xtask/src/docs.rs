@@ -104,7 +104,8 @@ fn coverage(reseal: &Path) -> Result<String> {
     let mut out = String::from(
         "\n# What answers Sysprep\n\nEach thing that Sysprep does or is known to stumble over, and what answers it: a step, a \
         [check](checks.md), the *lint* of answer files (`reseal unattend`), `verify`, the image's own *recipe*, which is \
-        carried out, or a [limit](limits.md). Behind a step or a check its evidence.\n",
+        carried out, or a [limit](limits.md). Behind a step or a check its evidence. The test that shows an answer is its `fixture` in \
+        `reseal steps --coverage --json`.\n",
     );
     for table in json["tables"].as_array().context("tables")? {
         out += &format!(

@@ -63,31 +63,42 @@ pub(crate) fn tidy() -> Result<()> {
     bail!("{} complaints", complaints.len())
 }
 
-/// Every test that the table of traps names exists.
+/// Every test exists that the table of traps names, or the coverage table as the fixture of an answer.
 fn named_tests(out: &mut Vec<String>) -> Result<()> {
     let document = "docs/formats/ntfs.md";
     let text = std::fs::read_to_string(root().join(document))?;
     let rows = text.lines().filter(|line| line.starts_with('|'));
-    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter_map(|word| word.split_once("::"));
-    let mut found = 0;
-    for (place, test) in words {
-        found += 1;
+    let traps: Vec<(&str, &str)> =
+        rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter_map(|word| word.split_once("::")).collect();
+    for (place, test) in &traps {
         let file = match place.split_once('/') {
             None => format!("crates/ntfs/tests/{place}.rs"),
             Some(("src", file)) => format!("crates/ntfs/src/{file}.rs"),
             Some((other, file)) => format!("crates/{other}/tests/{file}.rs"),
         };
-        let source = std::fs::read_to_string(root().join(&file)).unwrap_or_default();
-        let lines: Vec<&str> = source.lines().map(str::trim).collect();
-        let start = format!("fn {test}()");
-        if !lines.windows(2).any(|pair| pair[0] == "#[test]" && pair[1].starts_with(&start)) {
-            out.push(format!("{document} names a test that does not exist: {file}, {test}"));
-        }
+        is_test(document, &file, test, out);
     }
-    if found == 0 {
-        out.push(format!("{document} has no table of traps and their tests"));
+    let rules = "crates/reseal/rules/coverage.toml";
+    let text = std::fs::read_to_string(root().join(rules))?;
+    let head = text.lines().take_while(|line| !line.starts_with("[[table]]"));
+    let values = head.filter_map(|line| line.split_once(" = \"")?.1.strip_suffix('"'));
+    let fixtures: Vec<(&str, &str)> = values.filter_map(|value| value.split_once("::")).collect();
+    for (place, test) in &fixtures {
+        is_test(rules, &format!("crates/cli/tests/{place}.rs"), test, out);
+    }
+    if traps.is_empty() || fixtures.is_empty() {
+        out.push(format!("{document} and {rules} name {} and {} tests", traps.len(), fixtures.len()));
     }
     Ok(())
+}
+
+fn is_test(named_by: &str, file: &str, test: &str, out: &mut Vec<String>) {
+    let source = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let start = format!("fn {test}()");
+    if !lines.windows(2).any(|pair| pair[0] == "#[test]" && pair[1].starts_with(&start)) {
+        out.push(format!("{named_by} names a test that does not exist: {file}, {test}"));
+    }
 }
 
 fn packages(metadata: &Value) -> Result<&Vec<Value>> {
