@@ -23,6 +23,8 @@ pub(crate) fn test() -> Result<()> {
     windows_target()?;
     step("release build");
     release_binary()?;
+    step("demo");
+    crate::demo::demo()?;
     step("tests");
     run(&mut command(cargo(), &["test", "--quiet", "--workspace", "--no-fail-fast"]))?;
     step("documentation");
