@@ -46,7 +46,12 @@ pub(crate) fn wim(command: &Wim) -> Result<Exit> {
             let progress = Progress::new(ProgressMode::Auto);
             let done = reseal::wim_capture(image, output, &options, &progress)?;
             drop(progress);
-            written(&done, *json)
+            if *json {
+                render::json(&done)?;
+            } else {
+                render::out(&format!("{}: {} bytes, image 1: {name}\n", done.output.display(), done.bytes));
+            }
+            Ok(Exit::Done)
         }
         Wim::Optimize { file, output, rebuild: _, json } => {
             let progress = Progress::new(ProgressMode::Auto);

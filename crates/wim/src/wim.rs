@@ -191,10 +191,16 @@ impl Wim {
 
     /// Reads an image, from 1. `NotFound` where there is none; `Damaged` when its metadata is not what its SHA-1 says.
     pub fn image(&self, number: u32) -> Result<Image> {
+        Image::read(&self.metadata(number)?).map_err(|e| e.within(format!("image {number}")))
+    }
+
+    /// The metadata resource of an image, from 1, as it unpacks: what no entry refers to is in it, too. At most 2 GiB; errors as of
+    /// [`Wim::image`].
+    pub fn metadata(&self, number: u32) -> Result<Vec<u8>> {
         let (blob, header) = self.metadata_of(number)?;
         let metadata = read_whole(&*self.store, &self.header, &header, "metadata resource", MAX_METADATA)?;
         check_hash("metadata resource", header.offset, &metadata, &blob.hash)?;
-        Image::read(&metadata).map_err(|e| e.within(format!("image {number}")))
+        Ok(metadata)
     }
 
     /// The blob with this content; `Damaged` where the table has none. Zeros stand for the empty content: `None`.

@@ -76,6 +76,18 @@ impl Rig {
         self.bench.arg(name)
     }
 
+    /// In place the same bytes come out as in a new image, and undo gives the old ones.
+    #[track_caller]
+    pub(crate) fn in_place_and_back(&self, gold: &str, sealed: &str, more: &[&str]) {
+        let copy = self.out("copy.raw");
+        std::fs::copy(gold, &copy).expect("it can be copied");
+        let args = [&["generalize", &copy, "--in-place", "--keep-undo"][..], more, &super::FIXED].concat();
+        super::reseal(args).exits(0);
+        assert_eq!(super::hash(&copy), super::hash(sealed));
+        super::reseal(["recover", &copy, "--undo"]).exits(0);
+        assert_eq!(super::hash(&copy), super::hash(gold));
+    }
+
     /// Where an image may be written.
     pub(crate) fn out(&self, name: &str) -> String {
         self.bench.arg(name)

@@ -30,7 +30,7 @@ pub(super) fn verify(images: &WimImages, search: &Search, out: &mut Verification
         findings.extend(super::installation(&tree, &mut out.states).within(&place)?);
         out.findings.extend(findings.into_iter().map(ShownFinding::from));
         if !search.names.is_empty() {
-            out.searched_bytes += of_image(&tree, wim, search, &place, &mut found).within(&place)?;
+            out.searched_bytes += of_image(&tree, wim, search, index, &mut found).within(&place)?;
             let hives = HiveSet::load(&tree, &[(tree.root(), String::new())])?;
             super::traces::in_values(&hives, search, &mut |of, form, region, _, offset| {
                 let region = format!(r"{place}\{}", region.trim_start_matches('\\'));
@@ -80,8 +80,9 @@ fn add(search: &Search, bytes: &[u8], start: u64, (region, within): (&str, Optio
 }
 
 /// Searches every content that files of the image name once, and the metadata: names, descriptors.
-fn of_image(tree: &WimTree, wim: &Wim, search: &Search, place: &str, found: &mut Found) -> Result<u64> {
-    let metadata = tree.metadata()?;
+fn of_image(tree: &WimTree, wim: &Wim, search: &Search, index: u32, found: &mut Found) -> Result<u64> {
+    let place = &WimImages::place(index);
+    let metadata = wim.metadata(index)?;
     add(search, &metadata, 0, (place, Some("names of files, and security descriptors")), found);
     let mut searched = metadata.len() as u64;
     let mut seen = HashSet::new();

@@ -154,23 +154,21 @@ impl<'a, 'o> Capture<'a, 'o> {
     fn new(volume: &'a Volume, options: &CaptureOptions, writer: &'a mut Writer<'o>) -> Result<Capture<'a, 'o>> {
         let own = options.exclude.iter().map(|path| format!(r"\{}", path.trim_matches(['\\', '/']).replace('/', r"\")));
         let excluded = EXCLUDED.iter().map(|path| (*path).to_owned()).chain(own).map(|path| upper(&path)).collect();
+        let stat = volume.stat(volume.root())?;
+        let mut image =
+            Image::new(NewEntry { attributes: attributes(&stat), times: times(&stat), ..NewEntry::default() });
+        let security = image.add_descriptor(&volume.descriptor(volume.root())?);
+        image.set_security(image.root(), Some(security));
         let mut capture = Capture {
             volume,
             writer,
             excluded,
-            image: Image::new(NewEntry::default()),
+            image,
             known: HashMap::new(),
             descriptors: HashMap::new(),
             pending: Vec::new(),
             sizes: HashMap::new(),
         };
-        let stat = volume.stat(volume.root())?;
-        // The root is what the image begins with, so its descriptor is the first one.
-        let mut image =
-            Image::new(NewEntry { attributes: attributes(&stat), times: times(&stat), ..NewEntry::default() });
-        let security = image.add_descriptor(&volume.descriptor(volume.root())?);
-        image.set_security(image.root(), Some(security));
-        capture.image = image;
         capture.streams(&stat, capture.image.root());
         Ok(capture)
     }

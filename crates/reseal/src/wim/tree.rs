@@ -81,11 +81,6 @@ impl WimTree {
         })
     }
 
-    /// The metadata as it is stored, when nothing was changed.
-    pub(crate) fn metadata(&self) -> Result<Vec<u8>> {
-        self.image.to_metadata()
-    }
-
     /// Every stream of every file.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (NodeId, &Stream)> {
         self.files().flat_map(|file| self.image.streams(file).iter().map(move |stream| (node(file), stream)))
