@@ -34,6 +34,7 @@ fn sealed(image: &WindowsImage, volume_len: u64, more: &[&str], name: &str) {
     needles.extend(remains::KINDS.map(remains::text));
     needles.extend((0..planted.free_cells).map(canaries::free_cell));
     needles.push(sid);
+    needles.extend(names_of_machine(&gold, more.contains(&"--leave-domain")));
     let list = bench.write("needles.txt", needles.join("\r\n").as_bytes());
     let look = |image: &str| -> Vec<Value> {
         let run = reseal(["verify", image, "--json", "--no-trace-of", &format!("@{list}")]);
@@ -56,6 +57,7 @@ fn sealed(image: &WindowsImage, volume_len: u64, more: &[&str], name: &str) {
         assert!(forms.contains(form), "{name}: {form} is not among {forms:?}");
     }
 
+    let more = &[more, &["--computer-name", "WEB-01"]].concat()[..];
     let out = bench.arg("scrubbed.vhdx");
     seal(&gold, &out, &[more, &["--scrub"]].concat());
     let after = look(&out);
@@ -75,12 +77,25 @@ fn sealed(image: &WindowsImage, volume_len: u64, more: &[&str], name: &str) {
         let of = t["of"].as_str().unwrap();
         let is_remain = remains::KINDS.iter().any(|kind| remains::text(kind) == of);
         let was_free = is_remain && matches!(t["kind"].as_str().unwrap(), "free" | "rest" | "log");
-        let was_cell = (0..planted.free_cells).any(|n| canaries::free_cell(n) == of) && t["within"] == "free cell";
+        let same = |b: &Value| ["of", "form", "region", "within"].iter().all(|field| b[field] == t[field]);
+        let was_cell = t["within"] == "free cell" && before.iter().any(same);
         !was_free && !was_cell
     };
     let live: Vec<String> = after.iter().filter(live).map(whose).collect();
     assert!(live.is_empty(), "{name}: without --scrub: {live:#?}");
     println!("{name}: {} traces before, {} in free space without --scrub, none with it", before.len(), after.len());
+}
+
+/// What names this machine beside its SID: the computer's name, `MachineGuid`, and the SID of a domain that it leaves.
+fn names_of_machine(gold: &str, leaves: bool) -> Vec<String> {
+    let inspected = reseal(["inspect", gold, "--json"]).json();
+    let facts = &inspected["installations"][0]["facts"];
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let guid = rig::value(gold, "SOFTWARE", r"Microsoft\Cryptography", "MachineGuid");
+    let mut names = vec![text(&facts["computer_name"]).unwrap()];
+    names.extend(guid.as_ref().and_then(text));
+    names.extend(text(&facts["domain_sid"]).filter(|_| leaves));
+    names
 }
 
 #[test]
@@ -106,6 +121,13 @@ fn real_set_a() {
     let Some(root) = real::root() else { return };
     let image = real::machine_a(&root).unwrap();
     sealed(&image, 256 << 20, &["--allow", "dirty-hive,domain-member"], "set A");
+}
+
+#[test]
+fn real_set_a_leaves_its_domain() {
+    let Some(root) = real::root() else { return };
+    let image = real::machine_a(&root).unwrap();
+    sealed(&image, 256 << 20, &["--allow", "dirty-hive", "--leave-domain"], "set A out of its domain");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod rig;
 
 use reseal_testdata::{ImageBuilder, WindowsImage, real};
 use rig::explained::assert_plan_is_diff;
-use rig::{Bench, seal};
+use rig::{Bench, reseal, seal};
 
 const ANSWER: &[u8] = br#"<?xml version="1.0" encoding="utf-8"?>
 <unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
@@ -53,7 +53,15 @@ fn real_set_a() {
     let image = real::machine_a(&root).unwrap();
     sealed_real(
         &image,
-        &["--allow", "dirty-hive", "--leave-domain", "--remove-user-appx", "--blank-administrator"],
+        &[
+            "--allow",
+            "dirty-hive",
+            "--leave-domain",
+            "--remove-user-appx",
+            "--blank-administrator",
+            "--computer-name",
+            "LAB-1",
+        ],
         "set A",
     );
 }
@@ -63,7 +71,7 @@ fn real_set_a() {
 fn real_set_f() {
     let Some(root) = real::root() else { return };
     let image = real::machine_f(&root).unwrap();
-    sealed_real(&image, &[], "set F");
+    sealed_real(&image, &["--computer-name", "A-NAME-OF-WS-15"], "set F");
 }
 
 fn sealed_real(image: &WindowsImage, more: &[&str], name: &str) {
@@ -74,4 +82,5 @@ fn sealed_real(image: &WindowsImage, more: &[&str], name: &str) {
     let counts = assert_plan_is_diff(&gold, &out, &report);
     println!("{name}: {} planned changes, {} differences", counts.planned, counts.found);
     assert!(counts.planned > 20 && counts.found > counts.planned, "{} and {}", counts.planned, counts.found);
+    reseal([&["generalize", &out, "-n"], more].concat()).exits(5);
 }

@@ -172,6 +172,8 @@ fn files(gold: &str, out: &str) {
         r"\Windows\Setup\State\State.ini",
         r"\Windows\System32\GroupPolicy\Machine\Microsoft\Windows NT\SecEdit\GptTmpl.inf",
         r"\Windows\System32\Tasks\Backup\Nightly",
+        // The computer's name only.
+        r"\Windows\System32\Tasks\Backup\Weekly",
     ];
     let of_user = [
         format!(r"\Windows\System32\GroupPolicyUsers\{new}-1001\User\Registry.pol"),

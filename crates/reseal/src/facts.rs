@@ -88,6 +88,8 @@ pub struct Facts {
     pub product: Product,
     /// Computer name.
     pub computer_name: Option<String>,
+    /// DNS host name; it may be longer.
+    pub host_name: Option<String>,
     /// The SID in `SAM\Domains\Account\V`.
     #[serde(serialize_with = "as_text")]
     pub machine_sid: Option<DomainSid>,
@@ -202,6 +204,7 @@ impl Facts {
         let Some(set) = self.control_sets.first().cloned() else { return Ok(()) };
         let control = format!(r"{set}\Control");
         self.computer_name = text(hive, &format!(r"{control}\ComputerName\ComputerName"), "ComputerName")?;
+        self.host_name = text(hive, &format!(r"{set}\Services\Tcpip\Parameters"), "Hostname")?;
         self.product.product_type = text(hive, &format!(r"{control}\ProductOptions"), "ProductType")?;
         let manager = format!(r"{control}\Session Manager");
         let architecture = text(hive, &format!(r"{manager}\Environment"), "PROCESSOR_ARCHITECTURE")?;

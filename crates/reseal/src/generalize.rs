@@ -12,8 +12,7 @@ use crate::rules::recipe::RecipeEntry;
 use crate::staging::{Around, Staged, sound, strict};
 use crate::{Change, Facts, SidOutcome, StepOutcome, scrub, stray_hives, strays, unwiped};
 use reseal_disk::Partition;
-use reseal_dtyp::{DomainSid, Finding, Guid};
-use reseal_sid::SidMap;
+use reseal_dtyp::{Finding, Guid};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -217,10 +216,6 @@ pub(crate) fn read_back(
 }
 
 /// A SID of the report.
-fn parsed(sid: &str) -> Result<DomainSid> {
-    sid.parse().map_err(|e: reseal_dtyp::Error| e.into())
-}
-
 impl DiskPlanned {
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
@@ -280,10 +275,7 @@ impl DiskPlanned {
     /// The last look before the image is written.
     fn refuse_strays(&self, observer: &dyn Observer) -> Result<()> {
         observer.phase("guard");
-        let sids = match &self.plan.sid {
-            None => None,
-            Some(sid) => Some(SidMap::new([(parsed(&sid.old)?, parsed(&sid.new)?)])?),
-        };
+        let sids = self.plan.sid.as_ref().map(SidOutcome::map).transpose()?;
         let planned = strays::Planned {
             changes: &self.plan.changes,
             hives: &self.written.hives,

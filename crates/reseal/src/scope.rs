@@ -44,6 +44,8 @@ pub enum Scope {
     SidsInVolume,
     /// The boot store, wherever on the disk it lies.
     BootStore,
+    /// The computer's name in texts of every hive.
+    OldName,
     /// SIDs in files that Windows reads as text, and in databases.
     SidsInFiles,
     /// A file, or a folder and what is below it, from the Windows volume's root.
@@ -85,6 +87,7 @@ impl std::fmt::Display for Scope {
             Scope::SidsInHives => f.write_str("machine SIDs in every hive"),
             Scope::SidsInVolume => f.write_str("machine SIDs in every security descriptor and file name"),
             Scope::SidsInFiles => f.write_str("machine SIDs in tasks, policy files and Store databases"),
+            Scope::OldName => f.write_str("the old computer name in texts of every hive"),
             Scope::BootStore => f.write_str("devices in the boot store"),
             Scope::File(path) => write!(f, "\\{path}"),
             Scope::ShadowHeader => f.write_str("shadow copy header of the volume"),

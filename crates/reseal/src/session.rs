@@ -5,7 +5,7 @@
 
 use crate::boot_store::BootStores;
 use crate::error::{Error, Kind, Result, Within};
-use crate::hives::{HiveSet, Which};
+use crate::hives::{HiveAt, HiveSet, Which};
 use crate::image::DiskFacts;
 use crate::inputs::{Inputs, digest};
 use crate::options::Options;
@@ -32,7 +32,7 @@ pub(crate) struct Session<'a> {
     pub(crate) findings: &'a mut Vec<Finding>,
     /// What became of the image's recipe.
     pub(crate) recipe: &'a mut Vec<crate::rules::recipe::RecipeEntry>,
-    /// Whether a rule of the step is at work: it names its places itself.
+    /// Whether the step's scope is no list of places: a rule names its own, a name may stand anywhere.
     pub(crate) in_rule: bool,
     /// The machine SID step's result, for the report.
     pub(crate) sid: &'a mut Option<crate::SidOutcome>,
@@ -101,6 +101,15 @@ impl Session<'_> {
             Some(show(secret, name, &after)),
         );
         Ok(())
+    }
+
+    /// [`Session::set`] in any hive, where nothing changes but the computer's name.
+    pub(crate) fn set_old_name(&mut self, at: HiveAt, key: &str, name: &str, ty: u32, data: &[u8]) -> Result<()> {
+        self.allow(Scope::OldName)?;
+        let before = std::mem::replace(&mut self.in_rule, true);
+        let done = self.set(at, key, name, ty, data);
+        self.in_rule = before;
+        done
     }
 
     /// Sets a value that exists, keeping its type; an absent one is not invented.
@@ -417,7 +426,7 @@ impl Session<'_> {
         }
     }
 
-    /// Whether the step may rewrite SIDs there.
+    /// Whether the step may write there, wherever in the installation it is.
     pub(crate) fn allow(&self, scope: Scope) -> Result<()> {
         if self.spec.writes.contains(&scope) { Ok(()) } else { Err(self.outside(&scope.to_string())) }
     }

@@ -1,4 +1,4 @@
-//! The head of a task's `Triggers` value: what the task scheduler keeps of a task beside its file.
+//! A task's `Triggers` value: what the task scheduler keeps of a task beside its file.
 //!
 //! The layout is not documented by Microsoft. It was read from published descriptions and holds for every task of the real hives
 //! that the tests read (version 0x15, Windows 7 and 8.1); later versions add two texts.
@@ -39,6 +39,40 @@ pub(crate) fn checksum(triggers: &[u8]) -> Result<u32> {
     }
     reader.counted("settings")?;
     Ok(checksum)
+}
+
+/// The value with other texts, user names above all, in its counted items: also in those of single triggers behind the head, of which
+/// only this form is known. `new` gets UTF-16LE without the NUL that ends it. `None` when nothing changes, or the head is not
+/// understood.
+pub(crate) fn with_texts(triggers: &[u8], new: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    checksum(triggers).ok()?;
+    let (mut out, mut at, mut any) = (Vec::with_capacity(triggers.len()), 0, false);
+    while at < triggers.len() {
+        match text_at(triggers, at).and_then(|(text, end)| Some((new(text)?, end))) {
+            Some((mut text, end)) => {
+                text.extend([0, 0]);
+                let number = u32::try_from(text.len()).ok()?;
+                out.extend(number.to_le_bytes());
+                out.extend([FILL; 4]);
+                out.extend(&text);
+                out.resize(out.len().next_multiple_of(8), FILL);
+                (at, any) = (end, true);
+            }
+            None => {
+                let end = triggers.len().min(at + 8);
+                out.extend(&triggers[at..end]);
+                at = end;
+            }
+        }
+    }
+    any.then_some(out)
+}
+
+/// A counted text at a multiple of eight: what stands before its NUL, and where the item ends.
+fn text_at(triggers: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let mut reader = Reader { view: View::new("Triggers", 0, triggers), at };
+    let text = reader.counted("text").ok()?.strip_suffix(&[0, 0])?;
+    (text.len() % 2 == 0 && !text.is_empty()).then_some((text, reader.at))
 }
 
 /// Items of which each fills a multiple of eight bytes.
@@ -85,6 +119,33 @@ mod tests {
     use reseal_hive::{Hive, Recover};
     use reseal_testdata::real;
 
+    /// A longer and a shorter user name; what stands around it stays.
+    #[test]
+    fn a_user_of_another_name() {
+        use reseal_dtyp::utf16le;
+        let filled = |bytes: &[u8]| {
+            let mut out = bytes.to_vec();
+            out.resize(out.len().next_multiple_of(8), FILL);
+            out
+        };
+        let number = |n: usize| filled(&(n as u32).to_le_bytes());
+        let counted = |text: &str| {
+            let text = utf16le(&format!("{text}\0"));
+            [number(text.len()), filled(&text)].concat()
+        };
+        let triggers = |user: &str| {
+            let head = [filled(&[0x17]), vec![0; 32], number(7), number(0x1234_5678), counted("Author"), number(0)];
+            let behind = [filled(&[0]), filled(&[1]), counted(user), number(0), filled(&[0xaa, 0xaa]), counted(user)];
+            [head.concat(), behind.concat()].concat()
+        };
+        for name in ["B\\ann", "MACHINE-2\\ann"] {
+            let new = |text: &[u8]| (*text == utf16le(r"A\ann")).then(|| utf16le(name));
+            assert_eq!(with_texts(&triggers(r"A\ann"), new), Some(triggers(name)));
+            assert_eq!(with_texts(&triggers(r"C\ann"), new), None);
+        }
+        assert_eq!(with_texts(&[0xff; 80], |_| Some(vec![])), None);
+    }
+
     /// Every task of two real machines.
     #[test]
     fn real_tasks_are_understood() {
@@ -96,6 +157,9 @@ mod tests {
             for task in hive.subkeys(tasks).unwrap() {
                 let Some(value) = hive.value(task, "Triggers").unwrap() else { continue };
                 checksum(&value.data).unwrap_or_else(|e| panic!("{file} {}: {e}", hive.path(task).unwrap()));
+                // Read and written the same, every text is found where it was.
+                let same = with_texts(&value.data, |text| Some(text.to_vec()));
+                assert!(same.is_none_or(|same| same == value.data));
                 // Every cut and every flipped byte of the head is judged without a panic.
                 for at in 0..value.data.len().min(256) {
                     let mut bytes = value.data.clone();

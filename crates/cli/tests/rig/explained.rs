@@ -39,7 +39,7 @@ fn key_below_root(entry: &Value) -> String {
     key.splitn(3, '\\').nth(2).unwrap_or_default().to_owned()
 }
 
-/// The machine SID before or after.
+/// A SID before or after.
 struct Sid {
     text: String,
     utf16: Vec<u8>,
@@ -68,7 +68,8 @@ impl Sid {
 
 struct Plan<'a> {
     changes: &'a [Value],
-    sids: Option<[Sid; 2]>,
+    /// Before and after: of the machine, of a domain that it leaves.
+    sids: Vec<[Sid; 2]>,
 }
 
 impl Plan<'_> {
@@ -98,16 +99,15 @@ impl Plan<'_> {
             })
     }
 
-    /// Whether what stood before holds the old SID, or what stands there now the new one.
+    /// Whether what stood before holds an old SID, or what stands there now the new one.
     fn is_sid_change(&self, entry: &Value) -> bool {
-        let Some([old, new]) = &self.sids else { return false };
         let (before, after) = (word(entry, "before"), word(entry, "after"));
         let place = [word(entry, "path"), word(entry, "key"), word(entry, "name")];
-        match word(entry, "what") {
+        self.sids.iter().any(|[old, new]| match word(entry, "what") {
             "removed" => old.is_in(before) || place.iter().any(|p| old.is_in(p)),
             "added" => new.is_in(after) || place.iter().any(|p| new.is_in(p)),
             _ => old.is_in(before) && new.is_in(after),
-        }
+        })
     }
 
     fn explains(&self, entry: &Value) -> bool {
@@ -211,7 +211,10 @@ pub(crate) fn assert_plan_is_diff(gold: &str, sealed: &str, report: &Value) -> C
     entries.retain(|e| e["kind"] != "system-stream");
     let removed = volumes.iter().filter_map(|v| v["descriptors"]["removed"].as_u64()).sum();
     let plan = &report["plan"];
-    let sids = plan["sid"]["old"].as_str().map(|old| [Sid::new(old), Sid::new(plan["sid"]["new"].as_str().unwrap())]);
+    let sid = &plan["sid"];
+    let pairs = [[&sid["old"], &sid["new"]], [&sid["left_domain"][0], &sid["left_domain"][1]]];
+    let texts = pairs.into_iter().filter_map(|[old, new]| Some([Sid::new(old.as_str()?), Sid::new(new.as_str()?)]));
+    let sids = texts.collect();
     let plan = Plan { changes: plan["changes"].as_array().unwrap(), sids };
     let unexplained: Vec<&Value> = entries.iter().filter(|e| !plan.explains(e)).collect();
     assert!(unexplained.is_empty(), "{} differences that were not planned: {unexplained:#?}", unexplained.len());

@@ -20,10 +20,11 @@ static SPEC: Spec = Spec {
     id: ID,
     title: "Leave the domain",
     about: "With --leave-domain, puts the machine into a workgroup: the LSA policy has the form that Windows gives to one in a \
-            workgroup, the password of the machine account and those of managed service accounts go, domain administrators \
-            and domain users leave the local groups Administrators and Users, the DNS suffix and what group policy has kept of \
-            the domain go, and Netlogon starts on demand. What policy has written stays, and so do profiles of domain users, \
-            which are listed, and the key of cached logons. The domain is not told: its computer account stays there.",
+            workgroup, the password of the machine account and those of managed service accounts go, accounts of the domain leave \
+            the local groups, the DNS suffix and what group policy has kept of the domain go, and Netlogon starts on demand. \
+            The step machine-sid puts a SID that nobody has in place of the domain's, wherever it stands: who joins the domain \
+            again gives rights anew. What policy has written stays, and so do profiles of domain users, which are listed, and \
+            the key of cached logons. The domain is not told: its computer account stays there.",
     phase: "identity",
     mirrors: &["spopk.dll!Sysprep_Generalize_Opk"],
     evidence: Evidence::Inferred,
@@ -50,10 +51,6 @@ static SPEC: Spec = Spec {
         DeleteValue(r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon", "DefaultDomainName"),
     ],
 };
-
-/// Administrators and Users, which a join puts Domain Admins and Domain Users into.
-const GROUPS: [u32; 2] = [544, 545];
-const DOMAIN_GROUPS: [u32; 2] = [512, 513];
 
 impl Step for LeaveDomain {
     fn spec(&self) -> &'static Spec {
@@ -85,16 +82,18 @@ impl Step for LeaveDomain {
             Error::new(Kind::Damaged, format!(r"SECURITY\Policy\PolPrDmS holds {domain}, which is no SID of a domain"))
         })?;
         policy(session)?;
-        accounts::leave_groups(session, domain, |group, account| {
-            GROUPS.contains(&group) && DOMAIN_GROUPS.contains(&account)
-        })?;
+        for (group, sid) in accounts::members(session, |sid| sid.domain() == Some(domain))? {
+            let place = format!("local group {group}");
+            session.find(Level::Note, "domain-account", &place, format!("{sid} of the domain is a member no longer"));
+        }
+        accounts::leave_groups(session, domain, |_, _| true)?;
         for set in session.facts.control_sets.clone() {
             let key = format!(r"{set}\Services\Netlogon");
             if session.value(System, &key, "Start")?.is_some_and(|v| v.data == AUTOMATIC) {
                 session.set_existing(System, &key, "Start", &ON_DEMAND)?;
             }
         }
-        what_stays(session, domain)?;
+        what_stays(session, domain);
         Ok(None)
     }
 }
@@ -114,18 +113,12 @@ fn policy(session: &mut Session<'_>) -> Result<()> {
     }
 }
 
-/// What of the domain is left on purpose.
-fn what_stays(session: &mut Session<'_>, domain: DomainSid) -> Result<()> {
-    let is_of_it = |sid: &Sid| sid.domain() == Some(domain);
+/// Who loses a profile.
+fn what_stays(session: &mut Session<'_>, domain: DomainSid) {
     for profile in &session.facts.profiles {
-        if profile.sid.parse().is_ok_and(|sid| is_of_it(&sid)) {
+        if profile.sid.parse().is_ok_and(|sid: Sid| sid.domain() == Some(domain)) {
             let detail = format!("the profile {} of a domain user stays; nobody can sign in to it", profile.path);
             session.findings.push(reseal_dtyp::Finding::new(Level::Note, "domain-profile", &profile.sid, detail));
         }
     }
-    for (group, sid) in accounts::members(session, is_of_it)? {
-        let detail = format!("{sid} of the domain stays a member: a join did not put it there");
-        session.find(Level::Note, "domain-account", &format!("local group {group}"), detail);
-    }
-    Ok(())
 }

@@ -17,6 +17,7 @@ mod machine_ids;
 mod machine_secrets;
 mod machine_sid;
 mod mounted_devices;
+mod old_name;
 mod recipe;
 mod recovery_environment;
 mod remove_user_appx;
@@ -26,6 +27,7 @@ mod scrub;
 pub(crate) mod setup_state;
 mod shadow_copies;
 mod tables;
+mod task_cache;
 mod tasks;
 mod transaction_ids;
 
@@ -159,8 +161,10 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::network::DHCP_LEASES),
     &Table(&tables::network::NETWORK_LIST),
     &Table(&tables::network::TUNNELS),
+    &Table(&tables::network::REGISTERED_NAMES),
     &Table(&tables::network::WLAN_PROFILES),
     &Table(&tables::secrets::AUTOLOGON),
+    &Table(&tables::secrets::MOBILE_HOTSPOT),
     &cached_logons::CachedLogons,
     &machine_secrets::MachineSecrets,
     &event_logs::EventLogs,
@@ -180,6 +184,8 @@ pub(crate) static STEPS: &[&dyn Step] = &[
     &Table(&tables::traces::SETUP_LOGS),
     &shadow_copies::ShadowCopies,
     &recipe::Recipe,
+    // Behind the steps that delete: what goes needs no new name.
+    &old_name::OldName,
     &answer_file::PlaceAnswerFile,
     &device_settings::DeviceSettings,
     &activation::Activation,

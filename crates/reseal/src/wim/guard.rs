@@ -3,22 +3,19 @@
 //! It compares the image as it was with the image as it will be read, and knows nothing of how the one became the other.
 
 use super::tree::WimTree;
+use crate::SidOutcome;
 use crate::change::Target;
 use crate::error::{Error, Kind, Result};
 use crate::hives::LOG_SUFFIXES;
 use crate::staging::Staged;
-use reseal_dtyp::{DomainSid, utf16_lossy};
+use reseal_dtyp::utf16_lossy;
 use reseal_sid::SidMap;
 use reseal_wim::{FileId, names};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fails with kind `Internal` when the images differ in a file that the plan does not name.
 pub(super) fn refuse(was: &WimTree, is: &WimTree, staged: &Staged) -> Result<()> {
-    let parsed = |sid: &str| sid.parse::<DomainSid>();
-    let map = match &staged.sid {
-        Some(sid) => Some(SidMap::new([(parsed(&sid.old)?, parsed(&sid.new)?)])?),
-        None => None,
-    };
+    let map = staged.sid.as_ref().map(SidOutcome::map).transpose()?;
     let allowed = Allowed::of(staged, map.as_ref());
     let (before, after) = (files(was, map.as_ref())?, files(is, None)?);
     for path in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {

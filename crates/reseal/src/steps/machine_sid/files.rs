@@ -1,9 +1,9 @@
 //! SIDs in files that Windows reads: tasks, group policy, databases of the Store. One table says which.
 
-use super::task_cache::{EditedTask, TASKS_FOLDER};
 use crate::error::{Result, Within};
 use crate::rules::place::{fits, is_pattern};
 use crate::session::Session;
+use crate::steps::task_cache::{EditedTask, TASKS_FOLDER};
 use crate::tree::{NodeId, Tree, TreeEntry};
 use crate::{policy_file, sqlite_store};
 use reseal_dtyp::{Kind, Level};

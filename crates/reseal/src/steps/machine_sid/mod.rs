@@ -3,9 +3,8 @@
 mod files;
 mod request;
 mod system_volume;
-mod task_cache;
 
-use super::{Evidence, Spec, Step};
+use super::{Evidence, Spec, Step, task_cache};
 use crate::error::{Error, Kind, Result, Within};
 use crate::hives::{HiveFile, HiveSet};
 use crate::inputs::Stream;
@@ -30,7 +29,8 @@ static SPEC: Spec = Spec {
             descriptors of every hive, every security descriptor of the volume, names of files and folders, Windows.old; \
             the same on the system volume that holds the boot store of an MBR disk; \
             tasks with their checksums in TaskCache, group policy files, the Store's databases (SQLite). \
-            Foreign S-1-5-21 SIDs stay. Cost follows the number of unique descriptors, not of files. Every copy of the \
+            Foreign S-1-5-21 SIDs stay, but that of a domain which --leave-domain leaves: one that nobody has stands in its \
+            place. Cost follows the number of unique descriptors, not of files. Every copy of the \
             sealed image starts with the one new SID.",
     phase: "identity",
     mirrors: &["setupcl.exe", "spopk.dll!Sysprep_Generalize_Opk"],
@@ -54,8 +54,11 @@ static SPEC: Spec = Spec {
 pub struct SidOutcome {
     /// Before.
     pub old: String,
-    /// After.
+    /// After; the same when only the SID of a domain was replaced.
     pub new: String,
+    /// The SID of the domain that was left, and the one that nobody has and stands in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_domain: Option<[String; 2]>,
     /// Every copy of the image starts with the new SID.
     pub shared_by_copies: bool,
     /// SIDs replaced in hives: binary, ASCII, UTF-16.
@@ -80,59 +83,104 @@ impl Step for MachineSid {
             return Err(Error::new(Kind::NotFound, "the installation has no SAM hive: its machine SID is not known")
                 .hint("an image whose accounts are made at first boot needs no new SID: use `--steps default,-machine-sid`"));
         };
-        let choice = match session.options.sid {
-            None if session.facts.setup.is_generalized() => {
-                return Ok(Some("already sealed: the SID was drawn then".to_owned()));
-            }
-            None => SidChoice::Random,
-            Some(choice) => choice,
-        };
-        let new = match choice {
-            SidChoice::Keep => {
-                request::withdraw(session)?;
-                return Ok(Some(format!("kept: {old}")));
-            }
-            SidChoice::Defer => {
-                request::ask(session)?;
-                return Ok(Some(format!("left to Windows, which is asked to replace {old} at its first start")));
-            }
-            SidChoice::Given(sid) if sid == old => return Ok(Some(format!("it is {old} already"))),
-            SidChoice::Given(sid) => sid,
-            SidChoice::Random => draw(session, old),
-        };
-        // A drawn SID is one of 2^96 and avoids the domains on the volume; one that was given may stand anywhere.
-        if matches!(choice, SidChoice::Given(_)) {
-            refuse_if_present(session, new)?;
+        let (new, why_kept) = new_sid(session, old)?;
+        let left_domain = left_domain(session)?;
+        if new.is_none() && left_domain.is_none() {
+            return Ok(why_kept);
         }
-        let map = SidMap::new([(old, new)])?;
+        let new = new.unwrap_or(old);
+        let (mut outcome, map) = SidOutcome::of(old, new, left_domain)?;
         // Looked up before the folders are renamed.
-        let users_losing_keys = users_with_keys(session, old)?;
-        let edited = files::rewrite(session, &map)?;
-        let checksums = task_cache::recompute(session, &edited.tasks)?;
-        let (mut in_hives, mut descriptors) = hives_and_descriptors(session, &map)?;
-        task_cache::write(session, checksums)?;
-        let mut names = rename(session, &map)?;
-        let beside = system_volume::rewrite(session, &map)?;
-        in_hives.iter_mut().zip(beside.in_hives).for_each(|(all, n)| *all += n);
-        descriptors.iter_mut().zip(beside.descriptors).for_each(|(all, n)| *all += n);
-        names += beside.names;
-        request::withdraw(session)?;
-        for user in &users_losing_keys {
+        outcome.users_losing_keys = if new == old { Vec::new() } else { users_with_keys(session, old)? };
+        everywhere(session, &map, &mut outcome)?;
+        if new != old {
+            request::withdraw(session)?;
+        }
+        for user in &outcome.users_losing_keys {
             let detail = "saved passwords, certificates with private keys and EFS files of this user become unreadable";
             session.find(Level::Note, "dpapi-keys-lost", user, detail);
         }
-        *session.sid = Some(SidOutcome {
-            old: old.to_string(),
-            new: new.to_string(),
-            shared_by_copies: true,
-            in_hives,
-            descriptors,
-            names,
-            in_files: [edited.sids, edited.files],
-            users_losing_keys,
-        });
+        *session.sid = Some(outcome);
         Ok(None)
     }
+}
+
+impl SidOutcome {
+    /// Before anything was replaced, and what is to be.
+    fn of(old: DomainSid, new: DomainSid, domain: Option<(DomainSid, DomainSid)>) -> Result<(SidOutcome, SidMap)> {
+        let outcome = SidOutcome {
+            old: old.to_string(),
+            new: new.to_string(),
+            left_domain: domain.map(|(old, new)| [old.to_string(), new.to_string()]),
+            shared_by_copies: new != old,
+            in_hives: [0; 3],
+            descriptors: [0; 2],
+            names: 0,
+            in_files: [0; 2],
+            users_losing_keys: Vec::new(),
+        };
+        let map = outcome.map()?;
+        Ok((outcome, map))
+    }
+
+    /// What was replaced by what.
+    pub(crate) fn map(&self) -> Result<SidMap> {
+        let mut pairs: Vec<(DomainSid, DomainSid)> = Vec::new();
+        let machine = [&self.old, &self.new];
+        let domain = self.left_domain.as_ref().map(|[old, new]| [old, new]);
+        for [old, new] in [Some(machine), domain].into_iter().flatten().filter(|[old, new]| old != new) {
+            pairs.push((old.parse()?, new.parse()?));
+        }
+        Ok(SidMap::new(pairs)?)
+    }
+}
+
+/// The new machine SID; or none, and why it is kept where that is worth telling.
+fn new_sid(session: &mut Session<'_>, old: DomainSid) -> Result<(Option<DomainSid>, Option<String>)> {
+    let choice = match session.options.sid {
+        None if session.facts.setup.is_generalized() => {
+            return Ok((None, Some("already sealed: the SID was drawn then".to_owned())));
+        }
+        None => SidChoice::Random,
+        Some(choice) => choice,
+    };
+    match choice {
+        SidChoice::Keep => {
+            request::withdraw(session)?;
+            Ok((None, Some(format!("kept: {old}"))))
+        }
+        SidChoice::Defer => {
+            request::ask(session)?;
+            Ok((None, Some(format!("left to Windows, which is asked to replace {old} at its first start"))))
+        }
+        SidChoice::Given(sid) if sid == old => Ok((None, Some(format!("it is {old} already")))),
+        // A drawn SID is one of 2^96 and avoids the domains on the volume; one that was given may stand anywhere.
+        SidChoice::Given(sid) => refuse_if_present(session, sid).map(|()| (Some(sid), None)),
+        SidChoice::Random => Ok((Some(draw(session, old)), None)),
+    }
+}
+
+/// The SID of the domain that the machine leaves, and one that nobody has: whoever gets the image shall not read where it was a
+/// member, and who joins the domain again gets no rights that stood there for others.
+fn left_domain(session: &Session<'_>) -> Result<Option<(DomainSid, DomainSid)>> {
+    let Some(sid) = session.facts.domain_sid.as_ref().filter(|_| session.options.leave_domain) else { return Ok(None) };
+    let domain = sid.parse::<DomainSid>()?;
+    Ok(Some((domain, draw(session, domain))))
+}
+
+/// Replaces SIDs wherever they stand.
+fn everywhere(session: &mut Session<'_>, map: &SidMap, outcome: &mut SidOutcome) -> Result<()> {
+    let edited = files::rewrite(session, map)?;
+    let checksums = task_cache::recompute(session, &edited.tasks)?;
+    (outcome.in_hives, outcome.descriptors) = hives_and_descriptors(session, map)?;
+    task_cache::write(session, checksums)?;
+    outcome.names = rename(session, map)?;
+    let beside = system_volume::rewrite(session, map)?;
+    outcome.in_hives.iter_mut().zip(beside.in_hives).for_each(|(all, n)| *all += n);
+    outcome.descriptors.iter_mut().zip(beside.descriptors).for_each(|(all, n)| *all += n);
+    outcome.names += beside.names;
+    outcome.in_files = [edited.sids, edited.files];
+    Ok(())
 }
 
 /// Draws a SID. Preferred: as many decimal digits in each number as the old one (below six digits this is not imitated, it

@@ -72,6 +72,19 @@ pub(in crate::steps) static TUNNELS: Spec = Spec {
     ..TABLE
 };
 
+pub(in crate::steps) static REGISTERED_NAMES: Spec = Spec {
+    id: "registered-names",
+    title: "Forget under which names this machine was known",
+    about: "Removes what was registered with DNS for each adapter, the names under which the LSA knows the machine, and the \
+            name that the reliability monitor compares with: Windows writes them anew when they are next needed.",
+    actions: &[
+        ClearSubkeys(r"HKLM\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\DNSRegisteredAdapters"),
+        DeleteValue(r"HKLM\SYSTEM\CurrentControlSet\Control\Lsa\CachedMachineNames", "NameUserPrincipal"),
+        DeleteValue(r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Reliability", "LastComputerName"),
+    ],
+    ..TABLE
+};
+
 pub(in crate::steps) static WLAN_PROFILES: Spec = Spec {
     id: "wlan-profiles",
     title: "Forget wireless networks",

@@ -25,3 +25,17 @@ pub(in crate::steps) static AUTOLOGON: Spec = Spec {
     ],
     ..TABLE
 };
+
+pub(in crate::steps) static MOBILE_HOTSPOT: Spec = Spec {
+    id: "mobile-hotspot",
+    title: "Forget the mobile hotspot's name and password",
+    about: "Removes the settings that Windows draws when a hotspot is first shared: a network name after the computer, and a \
+            password, readable and encrypted. Every copy would offer the same network. Windows draws new ones.",
+    unproven: "that new settings are drawn where they are absent: seen as values of real hives only",
+    actions: &[
+        DeleteValue(r"HKLM\SYSTEM\CurrentControlSet\Services\icssvc\Settings", "PrivateConnectionSettings"),
+        DeleteValue(r"HKLM\SYSTEM\CurrentControlSet\Services\icssvc\Roaming\Profile", "SSID"),
+        DeleteValue(r"HKLM\SYSTEM\CurrentControlSet\Services\icssvc\Roaming\Profile", "Key"),
+    ],
+    ..TABLE
+};

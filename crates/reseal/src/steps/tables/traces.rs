@@ -1,7 +1,7 @@
 //! What the machine that was imaged has left behind.
 
 use super::TABLE;
-use crate::Action::{ClearFolder, DeleteFile, DeleteValue};
+use crate::Action::{ClearFolder, ClearKey, DeleteFile, DeleteValue};
 use crate::steps::{Evidence, Spec};
 
 pub(in crate::steps) static ERROR_REPORTS: Spec = Spec {
@@ -125,9 +125,11 @@ pub(in crate::steps) static USAGE_RECORDS: Spec = Spec {
     id: "usage-records",
     title: "Remove records of what was used",
     about: "Removes the resource usage database, prefetch files and sleep studies: databases with checksums, which name the \
-            old SIDs and are deleted, not edited.",
+            old SIDs and are deleted, not edited. And the list of names of users and the machine by which Windows makes \
+            reports anonymous.",
     evidence: Evidence::Inferred,
     actions: &[
+        ClearKey(r"HKLM\SOFTWARE\Microsoft\DFP\Environment"),
         ClearFolder(r"%SystemRoot%\System32\sru"),
         ClearFolder(r"%SystemRoot%\Prefetch"),
         ClearFolder(r"%SystemRoot%\System32\SleepStudy"),
