@@ -165,6 +165,29 @@ impl Chunks {
         done.map_err(|e| Error::damaged(self.compression.name(), "chunk", at, e.to_string()))
     }
 
+    /// Unpacks the bytes of the content from `offset` on, which it has, several chunks at once.
+    pub(crate) fn unpack_range(&self, store: &dyn ReadAt, offset: u64, out: &mut [u8]) -> Result<()> {
+        let lead = (offset.next_multiple_of(self.chunk) - offset).min(out.len() as u64) as usize;
+        let (lead, whole) = out.split_at_mut(lead);
+        self.unpack_part(store, offset, lead)?;
+        let start = offset + lead.len() as u64;
+        let pieces = whole.par_chunks_mut(self.chunk as usize).enumerate();
+        pieces.try_for_each(|(at, piece)| self.unpack_part(store, start + at as u64 * self.chunk, piece))
+    }
+
+    /// Unpacks bytes that lie in one chunk.
+    fn unpack_part(&self, store: &dyn ReadAt, offset: u64, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let (index, within) = ((offset / self.chunk) as usize, (offset % self.chunk) as usize);
+        if within == 0 && out.len() as u64 == self.len_of(index) {
+            return self.unpack_to(store, index, out);
+        }
+        out.copy_from_slice(&self.unpack(store, index)?[within..within + out.len()]);
+        Ok(())
+    }
+
     /// Unpacks everything, several chunks at once; `out` has the size of the content.
     pub(crate) fn unpack_all(&self, store: &dyn ReadAt, out: &mut [u8]) -> Result<()> {
         let pieces = out.par_chunks_mut(self.chunk as usize).enumerate();

@@ -11,6 +11,11 @@ pub fn same(a: &[u16], b: &[u16]) -> bool {
 }
 
 fn upper_unit(unit: u16) -> u16 {
+    if let Ok(letter) = u8::try_from(unit)
+        && letter.is_ascii()
+    {
+        return u16::from(letter.to_ascii_uppercase());
+    }
     let Some(letter) = char::from_u32(u32::from(unit)) else { return unit };
     let mut upper = letter.to_uppercase();
     match (upper.next(), upper.next()) {

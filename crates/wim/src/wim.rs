@@ -240,10 +240,7 @@ impl Wim {
             Place::Own(header) if !header.is_compressed() => self.store.read_at(header.offset + offset, buf)?,
             Place::Own(header) => {
                 let chunks = Chunks::of_resource(&*self.store, header, self.header.compression, self.header.chunk)?;
-                let range = offset..offset + len as u64;
-                for index in chunks.covering(&range) {
-                    copy_part(&chunks.unpack(&*self.store, index)?, chunks.start_of(index), &range, buf);
-                }
+                chunks.unpack_range(&*self.store, offset, buf)?;
             }
             Place::Solid { resource, offset: start } => self.read_solid(*resource, start + offset, buf)?,
         }

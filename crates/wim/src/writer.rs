@@ -110,7 +110,11 @@ impl<'o> Writer<'o> {
 
     /// Writes a content, unless it is there already. Its SHA-1; zeros for the empty one.
     pub fn blob(&mut self, data: &[u8]) -> Result<Sha1Hash> {
-        let hash = hash_of(data);
+        self.hashed_blob(hash_of(data), data)
+    }
+
+    /// [`Writer::blob`] for a content whose SHA-1 is known.
+    pub fn hashed_blob(&mut self, hash: Sha1Hash, data: &[u8]) -> Result<Sha1Hash> {
         if !self.has(&hash) {
             let header = self.resource(data)?;
             self.table.add(Blob { hash, size: data.len() as u64, references: 0, place: Place::Own(header) });
@@ -237,9 +241,13 @@ impl<'o> Writer<'o> {
 
     /// Writes the metadata of the next image.
     pub fn image(&mut self, image: &Image) -> Result<()> {
-        let data = image.to_metadata()?;
-        let header = self.resource(&data)?;
-        self.add_metadata(Sha1::digest(&data).into(), data.len() as u64, header);
+        self.metadata(&image.to_metadata()?)
+    }
+
+    /// [`Writer::image`] for one that was serialized.
+    pub fn metadata(&mut self, data: &[u8]) -> Result<()> {
+        let header = self.resource(data)?;
+        self.add_metadata(Sha1::digest(data).into(), data.len() as u64, header);
         Ok(())
     }
 

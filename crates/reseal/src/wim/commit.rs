@@ -6,11 +6,12 @@ use super::output::{self, Append, ToNewFile};
 use super::tree::WimTree;
 use crate::error::{Error, Kind, Result, Within};
 use crate::generalize::Observer;
+use rayon::prelude::*;
 use reseal_disk::journal::Media;
 use reseal_disk::{NewFile, open_file};
 use reseal_dtyp::{FileTime, Guid};
 use reseal_wim::{Finished, Image, Sha1Hash, Storage, Wim, Writer};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,11 +67,12 @@ impl WimCommit {
         let references = wim.references(&self.kept, &changed)?;
         self.write_new(&mut writer, &references)?;
         copy_blobs(&mut writer, wim, &references, observer)?;
-        let done = self.write_tables(writer, &changed, &references, false)?;
+        let metadata = self.metadata()?;
+        let done = self.write_tables(writer, &metadata, &references, false)?;
         file.set_len(done.len)?;
         file.write_at(0, &done.header)?;
         file.sync()?;
-        self.read_back(&Wim::open(open_file(file.path())?)?, observer)?;
+        self.read_back(&Wim::open(open_file(file.path())?)?, &metadata, &references, observer)?;
         Ok(done.len)
     }
 
@@ -87,13 +89,14 @@ impl WimCommit {
             let wim = Arc::clone(self.images.wim());
             let changed = self.changed();
             let references = wim.references(&self.kept, &changed)?;
+            let metadata = self.metadata()?;
             let written = output::commit(&mut media, &wim, &mut |append: &mut Append<'_>| {
                 let mut writer = Writer::behind(append, &wim, self.storage)?;
                 self.write_new(&mut writer, &references)?;
-                self.write_tables(writer, &changed, &references, true)
+                self.write_tables(writer, &metadata, &references, true)
             })?;
             let len = media.image_len()?;
-            self.read_back(&Wim::open(Arc::new(output::Written { media, len }))?, observer)?;
+            self.read_back(&Wim::open(Arc::new(output::Written { media, len }))?, &metadata, &references, observer)?;
             Ok(written)
         };
         run().within(path.display())
@@ -105,26 +108,32 @@ impl WimCommit {
         changed.map(|(index, tree)| (*index, &tree.image)).collect()
     }
 
+    /// Their metadata, as it is written.
+    fn metadata(&self) -> reseal_dtyp::Result<HashMap<u32, Vec<u8>>> {
+        let changed = self.changed();
+        changed.into_par_iter().map(|(index, image)| Ok((index, image.to_metadata()?))).collect()
+    }
+
     /// Writes contents that are new and named, in the order of their hashes: the same plan gives the same bytes.
     fn write_new(&self, writer: &mut Writer<'_>, references: &HashMap<Sha1Hash, u32>) -> reseal_dtyp::Result<()> {
         let mut new: Vec<(&Sha1Hash, &Arc<Vec<u8>>)> = self.changed.iter().flat_map(|(_, tree)| &tree.new).collect();
         new.retain(|(hash, _)| references.contains_key(*hash));
         new.sort();
-        new.into_iter().try_for_each(|(_, content)| writer.blob(content).map(drop))
+        new.into_iter().try_for_each(|(hash, content)| writer.hashed_blob(*hash, content).map(drop))
     }
 
     /// Metadata of every image, XML data, tables.
     fn write_tables(
         &self,
         mut writer: Writer<'_>,
-        changed: &HashMap<u32, &Image>,
+        metadata: &HashMap<u32, Vec<u8>>,
         references: &HashMap<Sha1Hash, u32>,
         same_file: bool,
     ) -> reseal_dtyp::Result<Finished> {
         let wim = self.images.wim();
         for number in &self.kept {
-            match changed.get(number) {
-                Some(image) => writer.image(image)?,
+            match metadata.get(number) {
+                Some(metadata) => writer.metadata(metadata)?,
                 None => writer.copy_image(wim, *number, same_file)?,
             }
         }
@@ -143,22 +152,29 @@ impl WimCommit {
         Ok(description.to_bytes())
     }
 
-    /// What was written must read back: every changed image as it was planned, every new content by its SHA-1.
-    fn read_back(&self, written: &Wim, observer: &dyn Observer) -> Result<()> {
+    /// What was written must read back: the metadata of every changed image as it was planned, every new content by its SHA-1.
+    fn read_back(
+        &self,
+        written: &Wim,
+        metadata: &HashMap<u32, Vec<u8>>,
+        references: &HashMap<Sha1Hash, u32>,
+        observer: &dyn Observer,
+    ) -> Result<()> {
         observer.phase("reading back");
-        for (index, tree) in &self.changed {
-            let place = self.kept.iter().position(|number| number == index);
-            let image = written.image(place.map_or(0, |at| at as u32 + 1))?;
-            if tree.is_changed && image.to_metadata()? != tree.image.to_metadata()? {
-                return Err(Error::new(Kind::Io, format!("image {index} reads back differently")));
-            }
-            for hash in image.references().keys().filter(|hash| tree.new.contains_key(*hash)) {
-                if let Some(blob) = written.blob(hash)? {
-                    written.read(blob, u64::MAX)?;
-                }
+        for (place, number) in self.kept.iter().enumerate() {
+            if let Some(planned) = metadata.get(number)
+                && written.metadata(place as u32 + 1)? != *planned
+            {
+                return Err(Error::new(Kind::Io, format!("image {number} reads back differently")));
             }
         }
-        Ok(())
+        let new: BTreeSet<&Sha1Hash> = self.changed.iter().flat_map(|(_, tree)| tree.new.keys()).collect();
+        new.into_par_iter().filter(|hash| references.contains_key(*hash)).try_for_each(|hash| -> Result<()> {
+            if let Some(blob) = written.blob(hash)? {
+                written.read(blob, u64::MAX)?;
+            }
+            Ok(())
+        })
     }
 }
 

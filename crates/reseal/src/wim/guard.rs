@@ -11,21 +11,36 @@ use crate::staging::Staged;
 use reseal_dtyp::utf16_lossy;
 use reseal_sid::SidMap;
 use reseal_wim::{FileId, names};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fails with kind `Internal` when the images differ in a file that the plan does not name.
 pub(super) fn refuse(was: &WimTree, is: &WimTree, staged: &Staged) -> Result<()> {
     let map = staged.sid.as_ref().map(SidOutcome::map).transpose()?;
-    let allowed = Allowed::of(staged, map.as_ref());
-    let (before, after) = (files(was, map.as_ref())?, files(is, None)?);
-    for path in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-        let (old, new) = (before.get(path), after.get(path));
-        if allowed.has(path) {
-            continue;
-        }
-        match (old, new) {
-            (Some(old), Some(new)) if same(was, *old, is, *new, map.as_ref())? => {}
-            _ => return Err(stray(path)),
+    let map = map.as_ref();
+    let allowed = Allowed::of(staged, map);
+    let (old, new) = (was.image.root(), is.image.root());
+    if !same(was, old, is, new, map)? && !allowed.has("") {
+        return Err(stray(r"\"));
+    }
+    // Folders form a tree, so this ends.
+    let mut open = vec![(old, new, String::new())];
+    while let Some((old, new, path)) = open.pop() {
+        for pair in pairs(&names_in(was, old, map), &names_in(is, new, None)) {
+            let path = || format!(r"{path}\{}", utf16_lossy(&names::upper(pair.name)));
+            match (pair.old, pair.new) {
+                (Some(old), Some(new)) => {
+                    if !same(was, old, is, new, map)? && !allowed.has(&path()) {
+                        return Err(stray(&path()));
+                    }
+                    if was.image.is_dir(old) && is.image.is_dir(new) {
+                        open.push((old, new, path()));
+                    }
+                }
+                (Some(old), None) => allowed.whole(was, old, path(), map)?,
+                (None, Some(new)) => allowed.whole(is, new, path(), None)?,
+                (None, None) => {}
+            }
         }
     }
     Ok(())
@@ -36,31 +51,50 @@ fn stray(path: &str) -> Error {
         .hint("this is a defect of reseal; nothing was written")
 }
 
-/// Every file by its path, in capital letters, with SIDs in names replaced.
-fn files(tree: &WimTree, map: Option<&SidMap>) -> Result<BTreeMap<String, FileId>> {
-    let mut out = BTreeMap::from([(String::new(), tree.image.root())]);
-    let mut queue = vec![(tree.image.root(), String::new())];
-    while let Some((folder, path)) = queue.pop() {
-        for entry in tree.image.entries(folder) {
-            let renamed = map.and_then(|map| map.rewrite_units(&entry.name));
-            let name = names::upper(renamed.as_deref().unwrap_or(&entry.name));
-            let path = format!(r"{path}\{}", utf16_lossy(&name));
-            if tree.image.is_dir(entry.file) {
-                queue.push((entry.file, path.clone()));
-            }
-            out.insert(path, entry.file);
-        }
+type Named<'a> = (Cow<'a, [u16]>, FileId);
+
+/// The names in a folder, with SIDs in them replaced.
+fn names_in<'a>(tree: &'a WimTree, folder: FileId, map: Option<&SidMap>) -> Vec<Named<'a>> {
+    let renamed = |name: &[u16]| map.and_then(|map| map.rewrite_units(name));
+    let entries = tree.image.entries(folder);
+    entries.map(|e| (renamed(&e.name).map_or(Cow::Borrowed(&e.name[..]), Cow::Owned), e.file)).collect()
+}
+
+/// A name, and what it means in both images.
+struct Pair<'a> {
+    name: &'a [u16],
+    old: Option<FileId>,
+    new: Option<FileId>,
+}
+
+/// Names that are the same without regard to case belong together.
+fn pairs<'a>(old: &'a [Named<'_>], new: &'a [Named<'_>]) -> Vec<Pair<'a>> {
+    // Nearly every folder has the same names in the same order.
+    if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.0 == b.0) {
+        return old.iter().zip(new).map(|(a, b)| Pair { name: &a.0, old: Some(a.1), new: Some(b.1) }).collect();
     }
-    Ok(out)
+    let mut all: BTreeMap<Vec<u16>, Pair<'a>> = BTreeMap::new();
+    for (name, file) in old {
+        all.insert(names::upper(name), Pair { name, old: Some(*file), new: None });
+    }
+    for (name, file) in new {
+        let pair = all.entry(names::upper(name)).or_insert(Pair { name, old: None, new: None });
+        pair.new = Some(*file);
+    }
+    all.into_values().collect()
 }
 
 /// Whether nothing differs but SIDs in the descriptor.
 fn same(was: &WimTree, old: FileId, is: &WimTree, new: FileId, map: Option<&SidMap>) -> Result<bool> {
     let (a, b) = (&was.image, &is.image);
+    let streams_are_same = || {
+        let (old, new) = (a.streams(old), b.streams(new));
+        old == new || old.iter().collect::<BTreeSet<_>>() == new.iter().collect::<BTreeSet<_>>()
+    };
     let said = a.attributes(old) == b.attributes(new)
         && a.times(old) == b.times(new)
         && a.reparse_tag(old) == b.reparse_tag(new)
-        && a.streams(old).iter().collect::<BTreeSet<_>>() == b.streams(new).iter().collect::<BTreeSet<_>>();
+        && streams_are_same();
     if !said {
         return Ok(false);
     }
@@ -99,6 +133,21 @@ impl Allowed {
             allowed.files.extend(LOG_SUFFIXES.iter().map(|suffix| upper(&format!("{}{suffix}", file.path))));
         }
         allowed
+    }
+
+    /// Fails where a file or folder that came or went, or one below it, is not named.
+    fn whole(&self, tree: &WimTree, file: FileId, path: String, map: Option<&SidMap>) -> Result<()> {
+        let mut open = vec![(file, path)];
+        while let Some((file, path)) = open.pop() {
+            if !self.has(&path) {
+                return Err(stray(&path));
+            }
+            if tree.image.is_dir(file) {
+                let below = names_in(tree, file, map).into_iter();
+                open.extend(below.map(|(n, file)| (file, format!(r"{path}\{}", utf16_lossy(&names::upper(&n))))));
+            }
+        }
+        Ok(())
     }
 
     fn has(&self, path: &str) -> bool {

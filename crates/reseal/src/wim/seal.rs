@@ -138,8 +138,9 @@ fn seal(
         let mut written = 0;
         if tree.is_changed {
             staged.hives.read_back(&tree)?;
-            guard::refuse(&original, &tree.as_written()?, &staged)?;
-            written = tree.written_bytes()?;
+            let metadata = tree.image.to_metadata()?;
+            guard::refuse(&original, &tree.as_written(&metadata)?, &staged)?;
+            written = tree.new_bytes() + metadata.len() as u64;
         }
         strict(options, &staged.findings)?;
         let mut plan = staged.into_plan(images.path().display().to_string(), state.place.clone(), options);
@@ -157,12 +158,10 @@ impl WimTree {
         Ok(tree.resolve(tree.root(), r"Windows\System32\config\SYSTEM")?.is_some())
     }
 
-    /// Bytes of contents that are new and named, and of the metadata.
-    fn written_bytes(&self) -> Result<u64> {
+    /// Bytes of contents that are new and named.
+    fn new_bytes(&self) -> u64 {
         let named = self.image.references();
-        let new =
-            self.new.iter().filter(|(hash, _)| named.contains_key(*hash)).map(|(_, content)| content.len() as u64);
-        Ok(new.sum::<u64>() + self.image.to_metadata()?.len() as u64)
+        self.new.iter().filter(|(hash, _)| named.contains_key(*hash)).map(|(_, content)| content.len() as u64).sum()
     }
 
     /// What the XML data says of the image.
