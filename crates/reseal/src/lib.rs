@@ -96,7 +96,7 @@ pub use rules::{Action, DataRule, RuleFile};
 pub use sam::User;
 pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, Use, catalogue};
-pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
+pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, StreamRead, Survey, Tree, TreeEdit, TreeEntry};
 pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
 pub use unwiped::Unwiped;
 pub use verify::{TRACE_FORMS, Trace, Verification, verify};

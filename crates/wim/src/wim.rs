@@ -108,7 +108,12 @@ impl Wim {
         Ok(self.solids[resource].get_or_init(|| chunks))
     }
 
-    /// Unpacks one of them.
+    /// The chunks of a compressed resource of its own.
+    pub(crate) fn chunks_of(&self, header: &ResourceHeader) -> Result<Chunks> {
+        Chunks::of_resource(&*self.store, header, self.header.compression, self.header.chunk)
+    }
+
+    /// Unpacks one chunk of a resource.
     pub(crate) fn unpack_solid(&self, chunks: &Chunks, index: usize) -> Result<Vec<u8>> {
         chunks.unpack(&*self.store, index)
     }
@@ -239,7 +244,7 @@ impl Wim {
         match &blob.place {
             Place::Own(header) if !header.is_compressed() => self.store.read_at(header.offset + offset, buf)?,
             Place::Own(header) => {
-                let chunks = Chunks::of_resource(&*self.store, header, self.header.compression, self.header.chunk)?;
+                let chunks = self.chunks_of(header)?;
                 let range = offset..offset + len as u64;
                 for index in chunks.covering(&range) {
                     copy_part(&chunks.unpack(&*self.store, index)?, chunks.start_of(index), &range, buf);
@@ -274,7 +279,7 @@ impl Wim {
 }
 
 /// Copies what a chunk, whose content begins at `start`, has of a range.
-fn copy_part(chunk: &[u8], start: u64, range: &Range<u64>, buf: &mut [u8]) {
+pub(crate) fn copy_part(chunk: &[u8], start: u64, range: &Range<u64>, buf: &mut [u8]) {
     let (from, to) = (range.start.max(start), range.end.min(start + chunk.len() as u64));
     if from < to {
         let part = &chunk[(from - start) as usize..(to - start) as usize];
