@@ -144,13 +144,15 @@ pub(crate) struct Verify {
   reseal diff gold.vhdx sealed.vhdx
   reseal diff gold.vhdx sealed.vhdx --path Users --path 'HKEY_LOCAL_MACHINE\\SYSTEM\\Setup'
   reseal diff gold.vhdx#p3 other.raw --ignore '**.log' --times --json
+  reseal diff install.wim:1 sealed.wim:1
+  reseal diff custom.wim:1 gold.vhdx#p3
 
 Exit codes: 0 alike, 4 something differs. A renamed file shows as removed and added. Values of SAM
 and SECURITY show as length and digest.")]
 pub(crate) struct Diff {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3; an image of a WIM: install.wim:2.
     pub(crate) before: String,
-    /// The image to compare with; partitions pair by number.
+    /// The image to compare with; partitions pair by number, an image of a WIM with another one or with a Windows volume.
     pub(crate) after: String,
     /// Only below this path or registry key (HKEY_LOCAL_MACHINE\SYSTEM\Setup). Repeatable.
     #[arg(long, value_name = "PREFIX")]
