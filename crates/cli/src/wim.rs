@@ -19,7 +19,9 @@ pub(crate) fn wim(command: &Wim) -> Result<Exit> {
         }
         Wim::Verify { file, json } => {
             let wim = WimFile::open(file)?;
-            let findings = wim.verify()?;
+            let progress = Progress::new(ProgressMode::Auto);
+            let findings = wim.verify(&progress)?;
+            drop(progress);
             if *json {
                 let document = serde_json::json!({ "schema": "reseal.wim-verify/1", "findings": findings });
                 render::json(&document)?;
@@ -89,14 +91,20 @@ fn written(done: &WimResult, json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn shown(info: &WimInfo) -> String {
-    let how = match (info.compression, info.chunk_bytes) {
+/// How it is stored, and how many images it has.
+pub(crate) fn format_of(info: &WimInfo) -> String {
+    let mut s = match (info.compression, info.chunk_bytes) {
         ("none", _) => "not compressed".to_owned(),
         (format, chunk) => format!("{format} in chunks of {chunk} bytes"),
     };
-    let mut s = format!("{}: {} bytes, {how}", info.file, info.bytes);
     s += if info.solid { ", solid" } else { "" };
     s += if info.read_only { ", read-only" } else { "" };
+    let plural = if info.images.len() == 1 { "" } else { "s" };
+    s + &format!(", {} image{plural}", info.images.len())
+}
+
+fn shown(info: &WimInfo) -> String {
+    let mut s = format!("{}: {} bytes, {}", info.file, info.bytes, format_of(info));
     s += &format!("\n  {} contents of {} bytes, id {}\n", info.blobs, info.unpacked_bytes, info.guid);
     for image in &info.images {
         let name = image.name.as_deref().unwrap_or("-");

@@ -236,7 +236,7 @@ Exit codes: 0 done, 3 refused, 5 nothing to do: it was added before.")]
 pub(crate) enum Driver {
     /// List the packages that are not part of Windows: devices, services, folders.
     Ls {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2.
         image: String,
         /// Which installation, from 1, where the image has several.
         #[arg(long, value_name = "N")]
@@ -250,7 +250,7 @@ pub(crate) enum Driver {
     /// The package is copied to Windows\Drivers\Reseal, which DevicePath names from then on. Of a storage driver, or a bus driver
     /// that its INF starts at boot, the binary, the service and the entry by which Windows finds its devices are made at once.
     Add {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2. It is written with --in-place only.
         image: String,
         /// The INF, or a folder with INFs for the Windows version and architecture of the image.
         #[arg(value_name = "DIR|INF")]
@@ -263,7 +263,7 @@ pub(crate) enum Driver {
     },
     /// Remove a package that is not part of Windows, with what nothing else needs.
     Rm {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2. It is written with --in-place only.
         image: String,
         /// oemN.inf, the name of an INF that was added, or a service of the package.
         #[arg(value_name = "INF|SERVICE")]
@@ -276,7 +276,7 @@ pub(crate) enum Driver {
     },
     /// Have a driver that is there start with Windows, such as stornvme or storahci.
     Enable {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2. It is written with --in-place only.
         image: String,
         /// The service.
         service: String,

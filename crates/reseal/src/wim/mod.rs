@@ -1,6 +1,7 @@
 //! WIM files: which image is meant, what the XML data says of each, and whether all of it is sound.
 
 mod capture;
+mod change;
 mod commit;
 mod description;
 mod edit;
@@ -12,7 +13,7 @@ mod seal;
 mod tree;
 
 use crate::error::{Error, Kind, Result, Within};
-use crate::generalize::ShownFinding;
+use crate::generalize::{Observer, ShownFinding};
 use crate::unattend::xml::Element;
 use description::Description;
 use rayon::prelude::*;
@@ -24,8 +25,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use capture::{CaptureOptions, wim_capture};
+pub(crate) use change::WimEdit;
 pub(crate) use commit::WimCommit;
 pub(crate) use images::WimImages;
 pub use optimize::{WimResult, wim_export, wim_optimize};
@@ -184,10 +187,11 @@ impl WimFile {
 
     /// Reads everything: the integrity table, the metadata of each image, every content against its SHA-1, and whether each file
     /// finds its content.
-    pub fn verify(&self) -> Result<Vec<ShownFinding>> {
+    pub fn verify(&self, observer: &dyn Observer) -> Result<Vec<ShownFinding>> {
         let place = self.path.display().to_string();
         let mut out = Vec::new();
         let damage = |id, place: &str, detail: String| Finding::new(Level::Damage, id, place, detail);
+        observer.phase("integrity");
         match self.wim.check_integrity() {
             Ok(wrong) => out.extend(wrong.into_iter().flatten().map(|range| {
                 damage(
@@ -198,6 +202,7 @@ impl WimFile {
             })),
             Err(e) => out.push(damaged(e, "wim-integrity", &place)?),
         }
+        observer.phase("images");
         for info in &self.images {
             let image = format!("{place}:{}", info.index);
             match WimTree::open(Arc::clone(&self.wim), info.index) {
@@ -207,7 +212,14 @@ impl WimFile {
         }
         // One after the other: each is unpacked in parallel, and the largest may fill the memory.
         let (large, small): (Vec<_>, Vec<_>) = self.wim.blobs().iter().partition(|blob| blob.size > 1 << 20);
-        let check = |blob: &reseal_wim::Blob| self.wim.read(blob, MAX_BLOB).err();
+        observer.phase("contents");
+        let total = self.wim.blobs().iter().map(|blob| blob.size).fold(0, u64::saturating_add);
+        let done = AtomicU64::new(0);
+        let check = |blob: &reseal_wim::Blob| {
+            let wrong = self.wim.read(blob, MAX_BLOB).err();
+            observer.bytes(done.fetch_add(blob.size, Ordering::Relaxed).saturating_add(blob.size).min(total), total);
+            wrong
+        };
         let wrong: Vec<_> = large.into_iter().filter_map(check).collect();
         let wrong = wrong.into_iter().chain(small.into_par_iter().filter_map(check).collect::<Vec<_>>());
         for error in wrong {
