@@ -421,6 +421,8 @@ pub(crate) enum CompressWith {
   reseal wim capture sealed.vhdx install.wim --name Pro
   reseal wim optimize custom.wim --rebuild
   reseal wim export install.wim:2 pro.wim
+  reseal wim split install.wim install.swm --size 3800M
+  reseal wim export install.swm:all install.wim
   reseal fs ls install.wim:2 Windows\\System32\\config
   reseal hive get install.wim:Core --hive SOFTWARE 'Microsoft\\Windows NT\\CurrentVersion' CurrentBuild")]
 pub(crate) enum Wim {
@@ -493,6 +495,33 @@ pub(crate) enum Wim {
         #[arg(long)]
         json: bool,
     },
+    /// Divide it into parts for media that hold no large files: OUT.swm, OUT2.swm, …; the metadata is in the first. No content is
+    /// divided, so one that is larger makes a larger part.
+    Split {
+        /// install.wim; solid ones (install.esd) cannot be divided.
+        file: PathBuf,
+        /// The first part; neither it nor the others must exist.
+        output: PathBuf,
+        /// Most bytes of a part, in units of 1024: 3800M, 700K, 2G.
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        size: u64,
+        /// Write integrity tables, though the WIM has none.
+        #[arg(long)]
+        check: bool,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `3800M` in bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("K", 10), ("M", 20), ("G", 30)];
+    let parsed = units.iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(1 << shift).filter(|bytes| *bytes > 0 && *bytes < 1 << 60)
+    });
+    parsed.ok_or_else(|| "a number with K, M or G is needed, as in 3800M".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod images;
 mod optimize;
 mod output;
 mod seal;
+mod split;
 mod tree;
 
 use crate::error::{Error, Kind, Result, Within};
@@ -17,7 +18,6 @@ use crate::generalize::{Observer, ShownFinding};
 use crate::unattend::xml::Element;
 use description::Description;
 use rayon::prelude::*;
-use reseal_disk::open_file;
 use reseal_dtyp::{Finding, Level};
 use reseal_wim::Wim;
 use serde::Serialize;
@@ -33,6 +33,7 @@ pub(crate) use commit::WimCommit;
 pub(crate) use images::WimImages;
 pub use optimize::{WimResult, wim_export, wim_optimize};
 pub(crate) use seal::WimPlanned;
+pub use split::{WimPart, WimSplit, wim_split};
 pub(crate) use tree::WimTree;
 
 /// A blob above this is not read at once; Windows has no file of such a size in an image.
@@ -53,8 +54,10 @@ pub struct WimInfo {
     pub schema: &'static str,
     /// The file.
     pub file: String,
-    /// Its length in bytes.
+    /// Its length in bytes; of a split WIM, that of all parts.
     pub bytes: u64,
+    /// How many files it is, 1 unless it is split.
+    pub parts: usize,
     /// none, XPRESS, LZX or LZMS.
     pub compression: &'static str,
     /// Size of a chunk in bytes; 0 when nothing is compressed.
@@ -114,9 +117,10 @@ pub(crate) fn selector(text: &str) -> Option<(PathBuf, Option<&str>)> {
 }
 
 impl WimFile {
-    /// Opens a WIM. `Unsupported` for one that is split, made for pipes, or being written.
+    /// Opens a WIM; of one that is split, the first part, with the others beside it. `Unsupported` for one that is made for pipes
+    /// or being written.
     pub fn open(path: &Path) -> Result<WimFile> {
-        let run = || -> Result<WimFile> { WimFile::of(path, Arc::new(Wim::open(open_file(path)?)?)) };
+        let run = || -> Result<WimFile> { WimFile::of(path, Arc::new(split::open(path)?)) };
         run().within(path.display())
     }
 
@@ -173,6 +177,7 @@ impl WimFile {
             schema: "reseal.wim-info/1",
             file: self.path.display().to_string(),
             bytes: self.wim.file_len(),
+            parts: self.wim.parts(),
             compression: header.compression.name(),
             chunk_bytes: header.chunk,
             solid: self.wim.has_solid(),
