@@ -67,6 +67,9 @@ fn head(volume: &VolumeDifference, out: &mut impl Write) -> std::io::Result<()> 
         Side::Before => writeln!(out, "{}: only in the first image", volume.volume)?,
         Side::After => writeln!(out, "{}: only in the second image", volume.volume)?,
     }
+    for path in &volume.left_out {
+        writeln!(out, "left out, as capturing leaves it out: {}", visible(path))?;
+    }
     match &volume.descriptors {
         Some(d) => {
             writeln!(out, "unique descriptors: {} and {}, {} removed, {} added", d.before, d.after, d.removed, d.added)

@@ -100,8 +100,11 @@ fn boot_store(store: &BootStoreInfo) -> String {
 }
 
 pub(crate) fn inspection(i: &Inspection) -> String {
-    let mut s =
-        format!("{}: {}, {} bytes, disk of {} bytes, {}\n", i.image, i.format, i.file_bytes, i.disk_bytes, i.scheme);
+    let what = match &i.wim {
+        Some(wim) => crate::wim::format_of(wim),
+        None => format!("disk of {} bytes, {}", i.disk_bytes, i.scheme),
+    };
+    let mut s = format!("{}: {}, {} bytes, {what}\n", i.image, i.format, i.file_bytes);
     for p in &i.partitions {
         let detail = match (&p.ntfs, &p.error) {
             (Some(v), _) => {

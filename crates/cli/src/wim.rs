@@ -4,7 +4,8 @@ use crate::args::{CompressWith, ProgressMode, Wim, now};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::Result;
-use reseal::{CaptureOptions, WimCompression, WimFile, WimInfo, WimResult};
+use reseal::{CaptureOptions, WimCompression, WimFile, WimInfo, WimPart, WimResult};
+use std::path::Path;
 
 pub(crate) fn wim(command: &Wim) -> Result<Exit> {
     match command {
@@ -17,19 +18,7 @@ pub(crate) fn wim(command: &Wim) -> Result<Exit> {
             }
             Ok(Exit::Done)
         }
-        Wim::Verify { file, json } => {
-            let wim = WimFile::open(file)?;
-            let findings = wim.verify()?;
-            if *json {
-                let document = serde_json::json!({ "schema": "reseal.wim-verify/1", "findings": findings });
-                render::json(&document)?;
-            } else {
-                let info = wim.info();
-                let read = format!("{} contents of {} bytes were read", info.blobs, info.unpacked_bytes);
-                render::out(&format!("{}{read}, {} findings\n", render::findings(&findings), findings.len()));
-            }
-            Ok(if findings.is_empty() { Exit::Done } else { Exit::Found })
-        }
+        Wim::Verify { file, json } => verify(file, *json),
         Wim::Capture { image, output, name, description, compress, check, exclude, time, json } => {
             let options = CaptureOptions {
                 name: name.clone(),
@@ -71,7 +60,43 @@ pub(crate) fn wim(command: &Wim) -> Result<Exit> {
             drop(progress);
             written(&done, *json)
         }
+        Wim::Split { file, output, size, check, json } => split(file, output, *size, *check, *json),
     }
+}
+
+fn verify(file: &Path, json: bool) -> Result<Exit> {
+    let wim = WimFile::open(file)?;
+    let progress = Progress::new(ProgressMode::Auto);
+    let findings = wim.verify(&progress)?;
+    drop(progress);
+    if json {
+        let document = serde_json::json!({ "schema": "reseal.wim-verify/1", "findings": findings });
+        render::json(&document)?;
+    } else {
+        let info = wim.info();
+        let read = format!("{} contents of {} bytes were read", info.blobs, info.unpacked_bytes);
+        render::out(&format!("{}{read}, {} findings\n", render::findings(&findings), findings.len()));
+    }
+    Ok(if findings.is_empty() { Exit::Done } else { Exit::Found })
+}
+
+fn split(file: &Path, output: &Path, size: u64, check: bool, json: bool) -> Result<Exit> {
+    let progress = Progress::new(ProgressMode::Auto);
+    let done = reseal::wim_split(file, output, size, check, &progress)?;
+    drop(progress);
+    for part in done.parts.iter().filter(|part| part.larger) {
+        let why = if part.contents > 0 { "a content" } else { "the metadata" };
+        let path = part.output.display();
+        render::note(&format!("{path}: larger than asked for, {} bytes: {why} is not divided", part.bytes));
+    }
+    if json {
+        render::json(&done)?;
+    } else {
+        let line =
+            |part: &WimPart| format!("{}: {} bytes, {} contents\n", part.output.display(), part.bytes, part.contents);
+        done.parts.iter().for_each(|part| render::out(&line(part)));
+    }
+    Ok(Exit::Done)
 }
 
 fn written(done: &WimResult, json: bool) -> Result<Exit> {
@@ -89,14 +114,21 @@ fn written(done: &WimResult, json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn shown(info: &WimInfo) -> String {
-    let how = match (info.compression, info.chunk_bytes) {
+/// How it is stored, and how many images it has.
+pub(crate) fn format_of(info: &WimInfo) -> String {
+    let mut s = match (info.compression, info.chunk_bytes) {
         ("none", _) => "not compressed".to_owned(),
         (format, chunk) => format!("{format} in chunks of {chunk} bytes"),
     };
-    let mut s = format!("{}: {} bytes, {how}", info.file, info.bytes);
     s += if info.solid { ", solid" } else { "" };
     s += if info.read_only { ", read-only" } else { "" };
+    s += &if info.parts > 1 { format!(", {} parts", info.parts) } else { String::new() };
+    let plural = if info.images.len() == 1 { "" } else { "s" };
+    s + &format!(", {} image{plural}", info.images.len())
+}
+
+fn shown(info: &WimInfo) -> String {
+    let mut s = format!("{}: {} bytes, {}", info.file, info.bytes, format_of(info));
     s += &format!("\n  {} contents of {} bytes, id {}\n", info.blobs, info.unpacked_bytes, info.guid);
     for image in &info.images {
         let name = image.name.as_deref().unwrap_or("-");

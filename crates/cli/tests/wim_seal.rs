@@ -133,6 +133,11 @@ fn all_images_are_sealed_at_once_or_none() {
     reseal(["generalize", &format!("{out}:all"), "-n"]).exits(5);
     let text = reseal(["inspect", &out]).exits(0).text();
     assert!(text.contains("image 1") && text.contains("image 2"), "{text}");
+    assert!(
+        text.starts_with(&format!("{out}: wim, ")) && text.lines().next().unwrap().ends_with(", 2 images"),
+        "{text}"
+    );
+    assert!(!text.contains("disk of"), "{text}");
     reseal(["inspect", &wim, "--check"]).exits(0);
     // Without a SID of the user's, each image draws its own, though they be copies of one machine.
     let all = format!("{wim}:all");
@@ -144,7 +149,7 @@ fn all_images_are_sealed_at_once_or_none() {
         reseal(["generalize", &format!("{wim}:1"), "-n", option]).exits(2).says("is for volumes");
     }
     reseal(["generalize", &format!("{wim}:1"), "--in-place", "--keep-undo"]).exits(2).says("there is no journal");
-    reseal(["driver", "ls", &format!("{wim}:1")]).exits(7).says("a WIM is no disk");
+    reseal(["fs", "check", &format!("{wim}:1")]).exits(7).says("a WIM is no disk");
 }
 
 /// Starts the command and kills it after a while. Whether it had ended.

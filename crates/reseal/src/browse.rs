@@ -131,10 +131,11 @@ impl Files {
     pub fn read(&self, path: &str, out: &mut dyn Write) -> Result<()> {
         let mut run = || -> Result<()> {
             let (node, stream) = self.find(path)?;
+            let mut reader = self.tree.reader(node, &stream)?;
             let mut buf = vec![0; 1 << 20];
             let mut offset = 0;
             loop {
-                let n = self.tree.stream_at(node, &stream, offset, &mut buf)?;
+                let n = reader.read_at(offset, &mut buf)?;
                 if n == 0 {
                     return Ok(());
                 }

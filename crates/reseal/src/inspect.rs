@@ -9,7 +9,7 @@ use crate::hives::HiveSet;
 use crate::image::{DiskFacts, DiskImage, Image, Medium, Windows};
 use crate::tree::Tree;
 use crate::volume_state::VolumeState;
-use crate::wim::{WimImages, WimTree};
+use crate::wim::{WimImages, WimInfo, WimTree};
 use reseal_disk::{PartitionType, Scheme};
 use reseal_ntfs::Probe;
 use serde::Serialize;
@@ -30,6 +30,9 @@ pub struct Inspection {
     pub disk_bytes: u64,
     /// Logical sector size, where the container states it.
     pub sector_bytes: Option<u32>,
+    /// What a WIM says of itself; absent for a disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wim: Option<WimInfo>,
     /// Entries of the container's log that would be replayed.
     pub container_log_entries: usize,
     /// gpt, mbr, bare or unknown; none of a WIM.
@@ -128,6 +131,7 @@ fn inspect_wim(images: &WimImages) -> Result<Inspection> {
         file_bytes: bytes,
         disk_bytes: bytes,
         sector_bytes: None,
+        wim: Some(images.file.info()),
         container_log_entries: 0,
         scheme: "none",
         partitions: Vec::new(),
@@ -161,6 +165,7 @@ fn inspect_disk(image: &DiskImage) -> Result<Inspection> {
             file_bytes: disk.file_len(),
             disk_bytes: disk.bytes().len(),
             sector_bytes: disk.sector_size(),
+            wim: None,
             container_log_entries: disk.replayed_log_entries(),
             scheme,
             partitions,

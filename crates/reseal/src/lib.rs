@@ -96,11 +96,12 @@ pub use rules::{Action, DataRule, RuleFile};
 pub use sam::User;
 pub use scope::{MachineHive, Scope};
 pub use steps::{Evidence, SidOutcome, Spec, Use, catalogue};
-pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
+pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, StreamRead, Survey, Tree, TreeEdit, TreeEntry};
 pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
 pub use unwiped::Unwiped;
 pub use verify::{TRACE_FORMS, Trace, Verification, verify};
-pub use wim::{CaptureOptions, WimFile, WimImageInfo, WimInfo, WimResult, wim_capture, wim_export, wim_optimize};
+pub use wim::{CaptureOptions, WimFile, WimImageInfo, WimInfo, WimPart, WimResult, WimSplit};
+pub use wim::{wim_capture, wim_export, wim_optimize, wim_split};
 
 pub use reseal_dtyp::{DomainSid, FileTime};
 pub use reseal_wim::{Compression as WimCompression, Storage as WimStorage};

@@ -1,10 +1,10 @@
 //! An NTFS volume as a [`Tree`].
 
-use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Stat, Survey, Tree, TreeEdit, TreeEntry};
+use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Stat, StreamRead, Survey, Tree, TreeEdit, TreeEntry};
 use memchr::memmem::Finder;
 use reseal_dtyp::{Descriptor, DomainSid, Error, FileTime, Finding, Kind, Result, Sid, utf16le};
 use reseal_ntfs::{
-    FileRecord, FileReference, NameView, Namespace, Security, ShadowCopy, ShadowHeader, Visitor, Volume,
+    FileRecord, FileReference, NameView, Namespace, Security, ShadowCopy, ShadowHeader, StreamReader, Visitor, Volume,
 };
 use reseal_sid::SidMap;
 use std::collections::BTreeSet;
@@ -67,6 +67,12 @@ impl Visitor for Census {
     }
 }
 
+impl StreamRead for StreamReader<'_> {
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        StreamReader::read_at(self, offset, buf)
+    }
+}
+
 impl Tree for NtfsTree {
     fn root(&self) -> NodeId {
         NodeId(self.volume.root().0)
@@ -114,6 +120,10 @@ impl Tree for NtfsTree {
             written: stat.standard.times[1],
             streams: stat.streams.into_iter().map(|stream| (stream.name, stream.size)).collect(),
         })
+    }
+
+    fn reader(&self, node: NodeId, name: &[u16]) -> Result<Box<dyn StreamRead + '_>> {
+        Ok(Box::new(self.volume.stream(file(node), name)?))
     }
 
     fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize> {

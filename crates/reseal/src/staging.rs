@@ -89,6 +89,23 @@ impl Staged {
         Ok(Staged { hives, changes, steps, findings, facts, checked, allowed, recipe, sid, broken_before, untouchable })
     }
 
+    /// What others than steps have staged, as the guards against stray changes want to know it.
+    pub(crate) fn of_changes(hives: HiveSet, changes: Vec<Change>, facts: Facts) -> Staged {
+        Staged {
+            hives,
+            changes,
+            facts,
+            steps: Vec::new(),
+            findings: Vec::new(),
+            checked: Vec::new(),
+            allowed: Vec::new(),
+            recipe: Vec::new(),
+            sid: None,
+            broken_before: Vec::new(),
+            untouchable: invariants::Untouchable::default(),
+        }
+    }
+
     /// What staging broke is a defect.
     pub(crate) fn check_invariants(&mut self, tree: &dyn Tree, options: &Options) -> Result<()> {
         let before = std::mem::take(&mut self.broken_before);

@@ -84,6 +84,12 @@ pub struct Stat {
     pub streams: Vec<(Vec<u16>, u64)>,
 }
 
+/// A stream that is read piece by piece.
+pub trait StreamRead: Send {
+    /// Part of the stream; returns how many bytes there were.
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+}
+
 /// Files with streams, descriptors and names.
 pub trait Tree: Send + Sync {
     /// The root folder.
@@ -102,6 +108,8 @@ pub trait Tree: Send + Sync {
     fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize>;
     /// What a listing says of it.
     fn stat(&self, node: NodeId) -> Result<Stat>;
+    /// Opens any stream to be read in pieces. `NotFound` when it has no such stream.
+    fn reader(&self, node: NodeId, name: &[u16]) -> Result<Box<dyn StreamRead + '_>>;
     /// Part of any stream; returns how many bytes there were. `NotFound` when it has no such stream.
     fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize>;
     /// Self-relative security descriptor.

@@ -12,7 +12,7 @@ use std::ops::Range;
 pub(crate) const SOLID_HEADER: usize = 16;
 
 /// The chunks of one resource.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Chunks {
     compression: Compression,
     /// Bytes that each unpacks to, but for the last one.

@@ -106,7 +106,7 @@ impl Image {
         Ok(())
     }
 
-    /// Removes a folder with all in it; files that have names elsewhere live on there. Returns how many files and folders went.
+    /// Removes a folder with all in it; files that have names elsewhere live on there. Returns how many files went, folders not counted.
     /// `Conflict` for the root.
     pub fn remove_tree(&mut self, folder: FileId) -> Result<u64> {
         let (mut folders, mut queue, mut gone) = (Vec::new(), vec![folder], 0);
@@ -117,7 +117,6 @@ impl Image {
                     // It keeps its name until it is empty: a folder has one, so the place stays unique.
                     queue.push(entry.file);
                     self.file_mut(entry.file).names.clear();
-                    gone += 1;
                     continue;
                 }
                 let names = &mut self.file_mut(entry.file).names;
@@ -127,7 +126,7 @@ impl Image {
             folders.push(folder);
         }
         self.remove(folder)?;
-        Ok(gone + 1)
+        Ok(gone)
     }
 
     /// Renames within the folder; the 8.3 twin of the old name goes.

@@ -83,6 +83,17 @@ pub struct Header {
 impl Header {
     /// Reads it. `Unsupported` for a part of a split WIM, one made for pipes, and one that is being written.
     pub(crate) fn read(bytes: &[u8]) -> Result<Header> {
+        let (header, part, parts) = Header::read_part(bytes)?;
+        if (part, parts) != (1, 1) || header.flags & flag::SPANNED != 0 {
+            return Err(Error::unsupported(format!(
+                "part {part} of a WIM that is split into {parts}: `reseal wim export FIRST.swm:all OUT.wim` makes one of them"
+            )));
+        }
+        Ok(header)
+    }
+
+    /// Reads that of a part, its number, and how many parts there are.
+    pub(crate) fn read_part(bytes: &[u8]) -> Result<(Header, u16, u16)> {
         let view = View::new("WIM header", 0, bytes);
         let magic = view.bytes(0, 8, "magic")?;
         if magic == PIPABLE_MAGIC {
@@ -102,10 +113,8 @@ impl Header {
             return Err(Error::unsupported(format!("a WIM of version {version:#x}; {VERSIONS:#x?} are known")));
         }
         let (part, parts) = (view.u16(0x28, "part")?, view.u16(0x2a, "parts")?);
-        if (part, parts) != (1, 1) || flags & flag::SPANNED != 0 {
-            return Err(Error::unsupported(format!(
-                "part {part} of a WIM that is split into {parts}: `wimlib-imagex join OUT.wim IN*.swm` makes one of them"
-            )));
+        if part == 0 || part > parts {
+            return Err(view.damaged(0x28, "part", format!("part {part} of {parts}")));
         }
         if flags & flag::WRITE_IN_PROGRESS != 0 {
             return Err(Error::unsupported("a WIM whose writing was interrupted, or still goes on"));
@@ -121,7 +130,7 @@ impl Header {
         }
         let mut guid = [0; 16];
         guid.copy_from_slice(view.bytes(0x18, 16, "GUID")?);
-        Ok(Header {
+        let header = Header {
             version,
             flags,
             compression,
@@ -133,7 +142,8 @@ impl Header {
             xml: ResourceHeader::read(&view, 0x48)?,
             boot_metadata: ResourceHeader::read(&view, 0x60)?,
             integrity: ResourceHeader::read(&view, 0x7c)?,
-        })
+        };
+        Ok((header, part, parts))
     }
 
     /// As it is stored.
@@ -182,6 +192,17 @@ impl Header {
     /// That of another WIM in the same format, which may be changed.
     pub fn of_copy(&self, guid: Guid) -> Header {
         Header { guid, flags: self.flags & !flag::READ_ONLY, ..self.clone() }
+    }
+
+    /// That of one of so many parts.
+    pub(crate) fn of_part(&self, guid: Guid, parts: usize) -> Header {
+        let header = self.of_copy(guid);
+        Header { flags: header.flags | if parts > 1 { flag::SPANNED } else { 0 }, ..header }
+    }
+
+    /// That of all parts together.
+    pub(crate) fn whole(&self) -> Header {
+        Header { flags: self.flags & !flag::SPANNED, ..self.clone() }
     }
 
     /// Whether it is marked as not to be changed.

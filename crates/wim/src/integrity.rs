@@ -14,6 +14,11 @@ const MAX_PIECE: u32 = 64 << 20;
 /// The length of a piece in tables of ours.
 const PIECE: u64 = 10 << 20;
 
+/// Length of a table for so many bytes.
+pub(crate) fn table_len(covered: u64) -> u64 {
+    HEAD as u64 + 20 * covered.div_ceil(PIECE)
+}
+
 /// The table of a file whose blob table ends at `end`. `known` are the hashes of the first pieces, which did not change.
 pub(crate) fn table(output: &dyn Output, end: u64, known: &[[u8; 20]]) -> Result<Vec<u8>> {
     let covered = end.saturating_sub(HEADER_LEN as u64);

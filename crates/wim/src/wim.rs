@@ -5,6 +5,7 @@ use crate::chunks::Chunks;
 use crate::header::{HEADER_LEN, Header};
 use crate::image::Image;
 use crate::integrity;
+use crate::parts::Part;
 use crate::resource::ResourceHeader;
 use reseal_disk::ReadAt;
 use reseal_dtyp::{Error, Kind, Result};
@@ -13,7 +14,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Tables above this are no tables of a WIM: ten million blobs.
-const MAX_TABLE: u64 = 500 << 20;
+pub(crate) const MAX_TABLE: u64 = 500 << 20;
 /// Metadata above this is none of an image: Windows needs some 50 MB.
 const MAX_METADATA: u64 = 2 << 30;
 /// XML data above this is none.
@@ -36,6 +37,8 @@ pub struct Wim {
     solids: Vec<OnceLock<Chunks>>,
     /// The chunk of a solid resource that was unpacked last: small files lie in one side by side.
     last: Mutex<Option<Unpacked>>,
+    /// The parts of a split WIM; none of one that is whole.
+    parts: Vec<Part>,
 }
 
 impl std::fmt::Debug for Wim {
@@ -50,19 +53,23 @@ impl Wim {
         start.starts_with(b"MSWIM\0\0\0") || start.starts_with(b"WLPWM\0\0\0")
     }
 
-    /// Reads header and blob table. `Unsupported` for parts of a split WIM, pipable ones, and ones being written.
+    /// Reads header and blob table. `Unsupported` for parts of a split WIM ([`Wim::open_parts`]), pipable ones, and ones being written.
     pub fn open(store: Arc<dyn ReadAt>) -> Result<Wim> {
         let mut head = vec![0; HEADER_LEN.min(usize::try_from(store.len()).unwrap_or(HEADER_LEN))];
         store.read_at(0, &mut head)?;
         let header = Header::read(&head)?;
         let table = read_whole(&*store, &header, &header.blob_table, "blob table", MAX_TABLE)?;
         let blobs = BlobTable::read(&table, store.len(), |solid| Chunks::size_of_solid(&*store, solid))?;
+        Wim::new(store, header, blobs, Vec::new())
+    }
+
+    pub(crate) fn new(store: Arc<dyn ReadAt>, header: Header, blobs: BlobTable, parts: Vec<Part>) -> Result<Wim> {
         if blobs.metadata.len() != header.images as usize {
             let detail = format!("{} images, and metadata of {}", header.images, blobs.metadata.len());
             return Err(Error::damaged("WIM header", "images", 0x2c, detail));
         }
         let solids = blobs.solids.iter().map(|_| OnceLock::new()).collect();
-        Ok(Wim { store, header, blobs, solids, last: Mutex::default() })
+        Ok(Wim { store, header, blobs, solids, last: Mutex::default(), parts })
     }
 
     /// The header.
@@ -78,6 +85,11 @@ impl Wim {
     /// Whether any blob lies in a solid resource.
     pub fn has_solid(&self) -> bool {
         !self.blobs.solids.is_empty()
+    }
+
+    /// How many files it is, 1 unless it is split.
+    pub fn parts(&self) -> usize {
+        self.parts.len().max(1)
     }
 
     /// Whether it has an integrity table.
@@ -108,7 +120,12 @@ impl Wim {
         Ok(self.solids[resource].get_or_init(|| chunks))
     }
 
-    /// Unpacks one of them.
+    /// The chunks of a compressed resource of its own.
+    pub(crate) fn chunks_of(&self, header: &ResourceHeader) -> Result<Chunks> {
+        Chunks::of_resource(&*self.store, header, self.header.compression, self.header.chunk)
+    }
+
+    /// Unpacks one chunk of a resource.
     pub(crate) fn unpack_solid(&self, chunks: &Chunks, index: usize) -> Result<Vec<u8>> {
         chunks.unpack(&*self.store, index)
     }
@@ -150,6 +167,7 @@ impl Wim {
         let all = tables.into_iter().chain(blobs).chain(self.blobs.solids.iter().map(|(solid, _)| *solid));
         let mut ranges: Vec<_> = all.map(|resource| resource.offset..resource.end()).collect();
         ranges.push(0..HEADER_LEN as u64);
+        ranges.extend(self.parts.iter().flat_map(Part::tables));
         ranges.retain(|range| !range.is_empty());
         ranges.sort_by_key(|range| range.start);
         ranges
@@ -239,8 +257,7 @@ impl Wim {
         match &blob.place {
             Place::Own(header) if !header.is_compressed() => self.store.read_at(header.offset + offset, buf)?,
             Place::Own(header) => {
-                let chunks = Chunks::of_resource(&*self.store, header, self.header.compression, self.header.chunk)?;
-                chunks.unpack_range(&*self.store, offset, buf)?;
+                self.chunks_of(header)?.unpack_range(&*self.store, offset, buf)?;
             }
             Place::Solid { resource, offset: start } => self.read_solid(*resource, start + offset, buf)?,
         }
@@ -264,14 +281,25 @@ impl Wim {
         Ok(())
     }
 
-    /// Ranges of the file that contradict the integrity table; `None` when there is no table.
+    /// Ranges of the file that contradict the integrity table; `None` when there is no table. Of a split WIM, offsets count through
+    /// its parts.
     pub fn check_integrity(&self) -> Result<Option<Vec<Range<u64>>>> {
-        integrity::check(&*self.store, &self.header)
+        if self.parts.is_empty() {
+            return integrity::check(&*self.store, &self.header);
+        }
+        let mut out = None;
+        for part in &self.parts {
+            if let Some(wrong) = integrity::check(&*part.store, &part.header)? {
+                let shifted = wrong.into_iter().map(|range| part.start + range.start..part.start + range.end);
+                out.get_or_insert_with(Vec::new).extend(shifted);
+            }
+        }
+        Ok(out)
     }
 }
 
 /// Copies what a chunk, whose content begins at `start`, has of a range.
-fn copy_part(chunk: &[u8], start: u64, range: &Range<u64>, buf: &mut [u8]) {
+pub(crate) fn copy_part(chunk: &[u8], start: u64, range: &Range<u64>, buf: &mut [u8]) {
     let (from, to) = (range.start.max(start), range.end.min(start + chunk.len() as u64));
     if from < to {
         let part = &chunk[(from - start) as usize..(to - start) as usize];
@@ -287,7 +315,7 @@ fn check_hash(what: &'static str, offset: u64, bytes: &[u8], hash: &Sha1Hash) ->
 }
 
 /// A resource of its own, whole. `Limit` above `max` bytes.
-fn read_whole(
+pub(crate) fn read_whole(
     store: &dyn ReadAt,
     header: &Header,
     resource: &ResourceHeader,

@@ -144,13 +144,15 @@ pub(crate) struct Verify {
   reseal diff gold.vhdx sealed.vhdx
   reseal diff gold.vhdx sealed.vhdx --path Users --path 'HKEY_LOCAL_MACHINE\\SYSTEM\\Setup'
   reseal diff gold.vhdx#p3 other.raw --ignore '**.log' --times --json
+  reseal diff install.wim:1 sealed.wim:1
+  reseal diff custom.wim:1 gold.vhdx#p3
 
 Exit codes: 0 alike, 4 something differs. A renamed file shows as removed and added. Values of SAM
 and SECURITY show as length and digest.")]
 pub(crate) struct Diff {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3; an image of a WIM: install.wim:2.
     pub(crate) before: String,
-    /// The image to compare with; partitions pair by number.
+    /// The image to compare with; partitions pair by number, an image of a WIM with another one or with a Windows volume.
     pub(crate) after: String,
     /// Only below this path or registry key (HKEY_LOCAL_MACHINE\SYSTEM\Setup). Repeatable.
     #[arg(long, value_name = "PREFIX")]
@@ -234,7 +236,7 @@ Exit codes: 0 done, 3 refused, 5 nothing to do: it was added before.")]
 pub(crate) enum Driver {
     /// List the packages that are not part of Windows: devices, services, folders.
     Ls {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2.
         image: String,
         /// Which installation, from 1, where the image has several.
         #[arg(long, value_name = "N")]
@@ -248,7 +250,7 @@ pub(crate) enum Driver {
     /// The package is copied to Windows\Drivers\Reseal, which DevicePath names from then on. Of a storage driver, or a bus driver
     /// that its INF starts at boot, the binary, the service and the entry by which Windows finds its devices are made at once.
     Add {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2. It is written with --in-place only.
         image: String,
         /// The INF, or a folder with INFs for the Windows version and architecture of the image.
         #[arg(value_name = "DIR|INF")]
@@ -261,7 +263,7 @@ pub(crate) enum Driver {
     },
     /// Remove a package that is not part of Windows, with what nothing else needs.
     Rm {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2. It is written with --in-place only.
         image: String,
         /// oemN.inf, the name of an INF that was added, or a service of the package.
         #[arg(value_name = "INF|SERVICE")]
@@ -274,7 +276,7 @@ pub(crate) enum Driver {
     },
     /// Have a driver that is there start with Windows, such as stornvme or storahci.
     Enable {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+        /// disk.vhdx, one partition of it: disk.vhdx#p3, or an image of a WIM: install.wim:2. It is written with --in-place only.
         image: String,
         /// The service.
         service: String,
@@ -419,6 +421,8 @@ pub(crate) enum CompressWith {
   reseal wim capture sealed.vhdx install.wim --name Pro
   reseal wim optimize custom.wim --rebuild
   reseal wim export install.wim:2 pro.wim
+  reseal wim split install.wim install.swm --size 3800M
+  reseal wim export install.swm:all install.wim
   reseal fs ls install.wim:2 Windows\\System32\\config
   reseal hive get install.wim:Core --hive SOFTWARE 'Microsoft\\Windows NT\\CurrentVersion' CurrentBuild")]
 pub(crate) enum Wim {
@@ -491,6 +495,33 @@ pub(crate) enum Wim {
         #[arg(long)]
         json: bool,
     },
+    /// Divide it into parts for media that hold no large files: OUT.swm, OUT2.swm, …; the metadata is in the first. No content is
+    /// divided, so one that is larger makes a larger part.
+    Split {
+        /// install.wim; solid ones (install.esd) cannot be divided.
+        file: PathBuf,
+        /// The first part; neither it nor the others must exist.
+        output: PathBuf,
+        /// Most bytes of a part, in units of 1024: 3800M, 700K, 2G.
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        size: u64,
+        /// Write integrity tables, though the WIM has none.
+        #[arg(long)]
+        check: bool,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `3800M` in bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("K", 10), ("M", 20), ("G", 30)];
+    let parsed = units.iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(1 << shift).filter(|bytes| *bytes > 0 && *bytes < 1 << 60)
+    });
+    parsed.ok_or_else(|| "a number with K, M or G is needed, as in 3800M".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

@@ -197,20 +197,43 @@ fn entries_of(volume: &Value, windows: &str) -> Vec<Value> {
 /// Every difference is explained by the plan, and every planned change is a difference.
 #[track_caller]
 pub(crate) fn assert_plan_is_diff(gold: &str, sealed: &str, report: &Value) -> Counts {
-    let document = reseal(["diff", gold, sealed, "--json", "--full", "--secrets", "--raw"]).exits(4).json();
-    let volumes = document["volumes"].as_array().unwrap();
-    let mut entries: Vec<Value> =
-        volumes.iter().flat_map(|v| entries_of(v, word(&report["plan"], "partition"))).collect();
-    let system: BTreeSet<String> =
-        entries.iter().filter(|e| e["kind"] == "system-stream").map(|e| word(e, "path").to_owned()).collect();
+    let document = differences(gold, sealed, report);
+    let system: BTreeSet<&str> =
+        document.entries.iter().filter(|e| e["kind"] == "system-stream").map(|e| word(e, "path")).collect();
     // The volume's own bookkeeping follows from what is written.
     assert!(system.contains(r"\$MFT"), "{system:?}");
     let planned = report["plan"]["changes"].as_array().unwrap();
     let boot_area = planned.iter().any(|c| c["target"]["kind"] == "shadow-header");
     assert_eq!(system.contains(r"\$Boot"), boot_area, "{system:?}");
+    hold(document, &report["plan"])
+}
+
+/// The same for an image of a WIM, `install.wim:2` and `sealed.wim:2`, whose plan is this.
+#[track_caller]
+pub(crate) fn assert_plan_is_diff_of_wim(gold: &str, sealed: &str, report: &Value, plan: &Value) -> Counts {
+    let document = differences(gold, sealed, report);
+    assert!(!document.entries.iter().any(|e| e["kind"] == "system-stream"), "a WIM has none");
+    hold(document, plan)
+}
+
+struct Document {
+    entries: Vec<Value>,
+    /// Unique descriptors that are gone.
+    removed: u64,
+}
+
+#[track_caller]
+fn differences(gold: &str, sealed: &str, report: &Value) -> Document {
+    let document = reseal(["diff", gold, sealed, "--json", "--full", "--secrets", "--raw"]).exits(4).json();
+    let volumes = document["volumes"].as_array().unwrap();
+    let entries = volumes.iter().flat_map(|v| entries_of(v, word(&report["plan"], "partition"))).collect();
+    Document { entries, removed: volumes.iter().filter_map(|v| v["descriptors"]["removed"].as_u64()).sum() }
+}
+
+#[track_caller]
+fn hold(document: Document, plan: &Value) -> Counts {
+    let Document { mut entries, removed } = document;
     entries.retain(|e| e["kind"] != "system-stream");
-    let removed = volumes.iter().filter_map(|v| v["descriptors"]["removed"].as_u64()).sum();
-    let plan = &report["plan"];
     let sid = &plan["sid"];
     let pairs = [[&sid["old"], &sid["new"]], [&sid["left_domain"][0], &sid["left_domain"][1]]];
     let texts = pairs.into_iter().filter_map(|[old, new]| Some([Sid::new(old.as_str()?), Sid::new(new.as_str()?)]));

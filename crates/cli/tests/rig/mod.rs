@@ -6,6 +6,7 @@ pub(crate) mod boot;
 pub(crate) mod canaries;
 pub(crate) mod census;
 pub(crate) mod content;
+pub(crate) mod drivers;
 pub(crate) mod explained;
 pub(crate) mod fixtures;
 pub(crate) mod logical;

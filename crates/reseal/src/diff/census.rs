@@ -1,9 +1,10 @@
 //! The names of two volumes, merged into one tree.
 
 use super::filter::Filter;
+use super::side::{Child, Files};
+use crate::tree::NodeId;
 use rayon::prelude::*;
 use reseal_dtyp::Result;
-use reseal_ntfs::{FileReference, Namespace, Volume};
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -11,9 +12,15 @@ use std::ops::Range;
 
 /// Code units of a path (Windows' limit).
 const MAX_PATH: usize = 32_767;
-/// Records below this one are the volume's own files; the root folder is one of them.
-const FIRST_USER_RECORD: u64 = 24;
-const ROOT_RECORD: u64 = 5;
+/// The part of a file reference that is its record.
+const RECORD: u64 = (1 << 48) - 1;
+
+/// Paths from the root, in small letters, that do not count where only this side has them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeaveOut {
+    pub(super) side: usize,
+    pub(super) paths: &'static [&'static str],
+}
 
 /// A name in a folder of one volume or of both.
 #[derive(Debug)]
@@ -23,7 +30,7 @@ pub(super) struct Node {
     /// Units of the path.
     path_len: usize,
     /// The file on each side.
-    pub(super) files: [Option<FileReference>; 2],
+    pub(super) files: [Option<NodeId>; 2],
     is_folder: [bool; 2],
     /// One of the volume's own files, or below one.
     pub(super) is_system: bool,
@@ -38,27 +45,8 @@ pub(super) struct Census {
     nodes: Vec<Node>,
     /// Folder, side, why.
     pub(super) faults: Vec<(u32, usize, String)>,
-}
-
-/// A name in a folder of one volume.
-struct Child {
-    name: Box<[u16]>,
-    file: FileReference,
-    is_folder: bool,
-    size: u64,
-}
-
-/// 8.3 names are told with their files; the root contains itself.
-fn children(volume: &Volume, folder: FileReference) -> Result<Vec<Child>> {
-    let entries = volume.entries(folder)?;
-    let named = entries.into_iter().filter(|e| e.namespace != Namespace::Dos && e.reference != folder);
-    let mut out: Vec<Child> = named
-        .map(|e| Child { is_folder: e.is_directory(), size: e.size, file: e.reference, name: e.name.into() })
-        .collect();
-    // By code units: the order of the index depends on each volume's own table of capitals.
-    out.sort_by(|a, b| a.name.cmp(&b.name));
-    out.dedup_by(|a, b| a.name == b.name);
-    Ok(out)
+    /// What only one side has and is left out for it, in order.
+    pub(super) left_out: Vec<String>,
 }
 
 /// Text of a name that tells different names apart: half a surrogate pair is escaped.
@@ -76,7 +64,7 @@ pub(super) fn printable(units: &[u16]) -> String {
 
 impl Census {
     /// Lists both volumes level by level. A folder is listed once on each side, whatever the indexes of a crafted volume say.
-    pub(super) fn list(volumes: [&Volume; 2], filter: &Filter) -> Census {
+    pub(super) fn list(volumes: [&dyn Files; 2], filter: &Filter, leave_out: Option<LeaveOut>) -> Census {
         let root = Node {
             parent: 0,
             name: Box::default(),
@@ -87,17 +75,16 @@ impl Census {
             children: 0..0,
             bytes: 0,
         };
-        let mut census = Census { nodes: vec![root], faults: Vec::new() };
+        let mut census = Census { nodes: vec![root], faults: Vec::new(), left_out: Vec::new() };
         let mut seen = [HashSet::new(), HashSet::new()];
         let mut level = 0..1u32;
         while !level.is_empty() {
-            let folders: Vec<[Option<FileReference>; 2]> =
-                level.clone().map(|node| census.folders(node, &mut seen)).collect();
-            let list = |side: usize, folder: Option<FileReference>| folder.map(|f| children(volumes[side], f));
+            let folders: Vec<[Option<NodeId>; 2]> = level.clone().map(|node| census.folders(node, &mut seen)).collect();
+            let list = |side: usize, folder: Option<NodeId>| folder.map(|f| volumes[side].children(f));
             let listed: Vec<_> = folders.into_par_iter().map(|[a, b]| [list(0, a), list(1, b)]).collect();
             let start = census.len();
             for (node, sides) in level.zip(listed) {
-                census.adopt(node, sides, filter);
+                census.adopt(node, sides, filter, leave_out);
             }
             level = start..census.len();
         }
@@ -113,7 +100,7 @@ impl Census {
     }
 
     /// The folders that a node means on each side and that are to be listed now.
-    fn folders(&mut self, node: u32, seen: &mut [HashSet<FileReference>; 2]) -> [Option<FileReference>; 2] {
+    fn folders(&mut self, node: u32, seen: &mut [HashSet<NodeId>; 2]) -> [Option<NodeId>; 2] {
         let mut out = [None, None];
         for side in 0..2 {
             let of = &self.nodes[node as usize];
@@ -121,7 +108,7 @@ impl Census {
             if of.path_len > MAX_PATH {
                 self.faults.push((node, side, format!("the path has more than {MAX_PATH} characters")));
             } else if !seen[side].insert(folder) {
-                self.faults.push((node, side, format!("folder {folder} is reached a second time")));
+                self.faults.push((node, side, format!("folder {} is reached a second time", folder.0 & RECORD)));
             } else {
                 out[side] = Some(folder);
             }
@@ -130,7 +117,13 @@ impl Census {
     }
 
     /// Merges the lists of both sides into children of the node.
-    fn adopt(&mut self, node: u32, sides: [Option<Result<Vec<Child>>>; 2], filter: &Filter) {
+    fn adopt(
+        &mut self,
+        node: u32,
+        sides: [Option<Result<Vec<Child>>>; 2],
+        filter: &Filter,
+        leave_out: Option<LeaveOut>,
+    ) {
         let mut lists = [Vec::new().into_iter(), Vec::new().into_iter()];
         for (side, list) in sides.into_iter().enumerate() {
             match list {
@@ -150,22 +143,19 @@ impl Census {
             };
             let left = if order == Ordering::Greater { None } else { a.next() };
             let right = if order == Ordering::Less { None } else { b.next() };
-            self.push(node, [left, right], filter);
+            self.push(node, [left, right], filter, leave_out);
         }
         self.nodes[node as usize].children = first..self.len();
     }
 
-    fn push(&mut self, parent: u32, mut sides: [Option<Child>; 2], filter: &Filter) {
+    fn push(&mut self, parent: u32, mut sides: [Option<Child>; 2], filter: &Filter, leave_out: Option<LeaveOut>) {
         let above = &self.nodes[parent as usize];
         let name = sides.iter_mut().flatten().next().map(|child| std::mem::take(&mut child.name)).unwrap_or_default();
-        let own = |child: &Child| {
-            parent == 0 && child.file.record() < FIRST_USER_RECORD && child.file.record() != ROOT_RECORD
-        };
         let node = Node {
             parent,
             path_len: above.path_len + 1 + name.len(),
             name,
-            is_system: above.is_system || sides.iter().flatten().any(own),
+            is_system: above.is_system || sides.iter().flatten().any(|child| child.is_system),
             files: [0, 1].map(|i| sides[i].as_ref().map(|child| child.file)),
             is_folder: [0, 1].map(|i| sides[i].as_ref().is_some_and(|child| child.is_folder)),
             children: 0..0,
@@ -175,6 +165,12 @@ impl Census {
         let at = self.len() - 1;
         if !filter.is_empty() && !filter.may_matter(&self.path(at)) {
             self.nodes.pop();
+        } else if let Some(leave_out) = leave_out.filter(|out| self.node(at).files[1 - out.side].is_none()) {
+            let path = self.path(at);
+            if leave_out.paths.contains(&path.to_lowercase().as_str()) {
+                self.nodes.pop();
+                self.left_out.push(path);
+            }
         }
     }
 
@@ -206,7 +202,7 @@ impl Census {
     }
 
     /// The folder that holds a name, on one side.
-    pub(super) fn folder_of(&self, node: u32, side: usize) -> Option<FileReference> {
+    pub(super) fn folder_of(&self, node: u32, side: usize) -> Option<NodeId> {
         self.node(self.node(node).parent).files[side]
     }
 }

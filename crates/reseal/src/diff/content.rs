@@ -1,10 +1,15 @@
 //! Streams compared byte by byte: each is read once, in pieces.
 
-use reseal_dtyp::{Error, Kind, Result};
-use reseal_ntfs::{FileReference, StreamExtent, StreamReader, Volume};
+use crate::tree::StreamRead;
+use reseal_dtyp::{Error, Result};
+use reseal_ntfs::Volume;
+use reseal_wim::Sha1Hash;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes read at once from each side.
 const PIECE: u64 = 256 << 10;
@@ -27,7 +32,7 @@ impl Budget {
         Budget { left: AtomicU64::new(bytes) }
     }
 
-    fn take(&self, bytes: u64) -> Result<()> {
+    pub(super) fn take(&self, bytes: u64) -> Result<()> {
         let taken =
             self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(bytes)));
         if taken.is_ok_and(|left| left > bytes) { Ok(()) } else { Err(shared_clusters()) }
@@ -44,40 +49,46 @@ fn shared_clusters() -> Error {
     Error::damaged("volume", "", 0, detail)
 }
 
+/// What contents of a WIM show as: each is read once, however many files have it.
+#[derive(Debug, Default)]
+pub(super) struct Digests(Mutex<HashMap<Sha1Hash, String>>);
+
 /// A stream ready to be compared.
 pub(super) struct Source<'v> {
-    reader: StreamReader<'v>,
-    extent: StreamExtent,
+    reader: Box<dyn StreamRead + 'v>,
+    size: u64,
+    /// Ranges that read as zero and are stored nowhere, ascending.
+    zeros: Vec<Range<u64>>,
     /// Index of the first range of zeros that does not end before the place at hand.
     next: usize,
+    /// The SHA-1 of a content of a WIM.
+    blob: Option<(Sha1Hash, &'v Digests)>,
 }
 
 impl<'v> Source<'v> {
-    /// Opens a stream; one that is encrypted, or whose content lies elsewhere, as it is stored.
-    pub(super) fn open(volume: &'v Volume, file: FileReference, name: &[u16], budget: &Budget) -> Result<Source<'v>> {
-        let reader = match volume.stream(file, name) {
-            Err(e) if e.kind() == Kind::Unsupported => volume.stored_stream(file, name)?,
-            other => other?,
-        };
-        let extent = reader.extent()?;
-        budget.take(extent.stored)?;
-        Ok(Source { reader, extent, next: 0 })
+    pub(super) fn new(reader: Box<dyn StreamRead + 'v>, size: u64, zeros: Vec<Range<u64>>) -> Source<'v> {
+        Source { reader, size, zeros, next: 0, blob: None }
+    }
+
+    /// The same, of a content whose SHA-1 is known.
+    pub(super) fn of_blob(self, hash: Sha1Hash, digests: &'v Digests) -> Source<'v> {
+        Source { blob: Some((hash, digests)), ..self }
     }
 
     fn size(&self) -> u64 {
-        self.reader.size()
+        self.size
     }
 
     /// The range of zeros at an offset or the next one behind it; offsets only grow.
     fn zeros(&mut self, offset: u64) -> Option<Range<u64>> {
-        while self.extent.zeros.get(self.next).is_some_and(|range| range.end <= offset) {
+        while self.zeros.get(self.next).is_some_and(|range| range.end <= offset) {
             self.next += 1;
         }
-        self.extent.zeros.get(self.next).cloned()
+        self.zeros.get(self.next).cloned()
     }
 
     fn unstored(&self) -> u64 {
-        self.extent.zeros.iter().map(|range| range.end - range.start).sum()
+        self.zeros.iter().map(|range| range.end - range.start).sum()
     }
 
     /// Fills `buf` with what there is from `offset` on; returns how many bytes.
@@ -94,6 +105,47 @@ impl<'v> Source<'v> {
             return Err(Error::damaged("stream", "", offset, format!("{got} of {n} bytes can be read")));
         }
         Ok(buf)
+    }
+}
+
+impl Source<'_> {
+    /// Its SHA-1, zeros for an empty one; `None` when it would take too long to tell.
+    fn sha1(&mut self) -> Result<Option<Sha1Hash>> {
+        match self.blob {
+            Some((hash, _)) => Ok(Some(hash)),
+            None if self.size == 0 => Ok(Some([0; 20])),
+            None if self.unstored() > MAX_ZEROS => Ok(None),
+            None => self.all_through::<Sha1>().map(|hash| Some(hash.into())),
+        }
+    }
+
+    fn all_through<D: Digest>(&mut self) -> Result<sha2::digest::Output<D>> {
+        let mut digest = D::new();
+        let mut buffer = vec![0; self.size.min(PIECE) as usize];
+        self.next = 0;
+        let mut offset = 0;
+        while offset < self.size {
+            let n = PIECE.min(self.size - offset) as usize;
+            digest.update(self.fill(offset, &mut buffer[..n])?);
+            offset += n as u64;
+        }
+        Ok(digest.finalize())
+    }
+
+    /// Its first bytes; `None` when it has fewer.
+    pub(super) fn start<const N: usize>(&mut self) -> Result<Option<[u8; N]>> {
+        if self.size < N as u64 {
+            return Ok(None);
+        }
+        let mut start = [0; N];
+        self.next = 0;
+        self.fill(0, &mut start)?;
+        Ok(Some(start))
+    }
+
+    /// Whether it begins as the primary file of a hive does.
+    fn begins_as_hive(&mut self) -> Result<bool> {
+        Ok(self.start::<4096>()?.is_some_and(|start| is_hive(&start)))
     }
 }
 
@@ -131,6 +183,11 @@ fn is_hive(start: &[u8]) -> bool {
 
 /// Compares two streams. With `hives`, two hives are told instead.
 pub(super) fn compare(mut sides: [Source<'_>; 2], hives: bool) -> Result<Compared, SideError> {
+    if sides.iter().any(|side| side.blob.is_some())
+        && let Some(compared) = compare_by_sha1(&mut sides, hives)?
+    {
+        return Ok(compared);
+    }
     let sizes = [sides[0].size(), sides[1].size()];
     let digested = sides.iter().all(|side| side.unstored() <= MAX_ZEROS);
     // While both sides are equal, one digest serves both.
@@ -169,6 +226,30 @@ pub(super) fn compare(mut sides: [Source<'_>; 2], hives: bool) -> Result<Compare
     Ok(Compared::Differ([shown(sizes[0], a), shown(sizes[1], b)]))
 }
 
+/// The same where a side is a content of a WIM: that side is not unpacked to find that it is equal. `None` when the other side
+/// has too many holes to have a SHA-1.
+fn compare_by_sha1(sides: &mut [Source<'_>; 2], hives: bool) -> Result<Option<Compared>, SideError> {
+    let [a, b] = sides;
+    let at = |side: usize| move |e: Error| (side, e);
+    // A disk first: it tells without unpacking.
+    let mut are_hives = hives;
+    for side in if a.blob.is_some() { [1, 0] } else { [0, 1] } {
+        let stream = if side == 0 { &mut *a } else { &mut *b };
+        are_hives = are_hives && stream.begins_as_hive().map_err(at(side))?;
+    }
+    if are_hives {
+        return Ok(Some(Compared::Hives));
+    }
+    if a.size() == b.size() {
+        match (a.sha1().map_err(at(0))?, b.sha1().map_err(at(1))?) {
+            (Some(a), Some(b)) if a == b => return Ok(Some(Compared::Alike)),
+            (Some(_), Some(_)) => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(Compared::Differ([shown_whole(a).map_err(at(0))?, shown_whole(b).map_err(at(1))?])))
+}
+
 /// Where zeros that neither side stores end, when the place at hand lies in such; both have one size.
 fn common_zeros(sides: &mut [Source<'_>; 2], offset: u64) -> Option<u64> {
     let [a, b] = sides;
@@ -178,19 +259,24 @@ fn common_zeros(sides: &mut [Source<'_>; 2], offset: u64) -> Option<u64> {
 
 /// Length and digest of a stream that only one side has.
 pub(super) fn digest(mut source: Source<'_>) -> Result<String> {
-    let size = source.size();
+    shown_whole(&mut source)
+}
+
+fn shown_whole(source: &mut Source<'_>) -> Result<String> {
+    let known = source
+        .blob
+        .and_then(|(hash, Digests(known))| known.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned());
+    if let Some(known) = known {
+        return Ok(known);
+    }
     if source.unstored() > MAX_ZEROS {
-        return Ok(shown(size, None));
+        return Ok(shown(source.size(), None));
     }
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; size.min(PIECE) as usize];
-    let mut offset = 0;
-    while offset < size {
-        let n = PIECE.min(size - offset) as usize;
-        digest.update(source.fill(offset, &mut buffer[..n])?);
-        offset += n as u64;
+    let text = shown(source.size(), Some(source.all_through::<Sha256>()?.into()));
+    if let Some((hash, Digests(known))) = source.blob {
+        known.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, text.clone());
     }
-    Ok(shown(size, Some(digest.finalize().into())))
+    Ok(text)
 }
 
 /// Compares what lies on two partitions that are not NTFS.

@@ -1,10 +1,9 @@
 //! Security descriptors as SDDL, each unique one put into words once.
 
 use super::DescriptorSummary;
-use reseal_dtyp::{Descriptor, Result};
-use reseal_ntfs::{FileStat, Volume};
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use super::side::Files;
+use reseal_dtyp::Descriptor;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Words for descriptors, shared by everything that shows them.
@@ -38,30 +37,9 @@ impl Words {
     }
 }
 
-/// The descriptors of a volume's store by id.
-#[derive(Debug, Default)]
-pub(super) struct Store(HashMap<u32, Vec<u8>>);
-
-impl Store {
-    /// Reads the store; one that is damaged counts as empty, and each file tells of its own descriptor.
-    pub(super) fn of(volume: &Volume) -> Store {
-        Store(volume.descriptors().map(|list| list.into_iter().collect()).unwrap_or_default())
-    }
-
-    /// The descriptor of a file; `None` for a file that has none.
-    pub(super) fn descriptor(&self, volume: &Volume, stat: &FileStat) -> Result<Option<Cow<'_, [u8]>>> {
-        let known = stat.standard.security_id.filter(|id| *id != 0).and_then(|id| self.0.get(&id));
-        if let Some(bytes) = known {
-            return Ok(Some(Cow::Borrowed(bytes)));
-        }
-        let has_none = stat.standard.security_id.is_none_or(|id| id == 0) && !stat.own_descriptor;
-        if has_none { Ok(None) } else { volume.descriptor(stat.reference).map(|bytes| Some(Cow::Owned(bytes))) }
-    }
-}
-
-/// How the unique descriptors of two stores differ.
-pub(super) fn summary(stores: [&Store; 2]) -> DescriptorSummary {
-    let [a, b] = stores.map(|store| store.0.values().collect::<HashSet<_>>());
+/// How the unique descriptors of two sides differ.
+pub(super) fn summary(sides: [&dyn Files; 2]) -> DescriptorSummary {
+    let [a, b] = sides.map(Files::descriptors);
     DescriptorSummary {
         before: a.len(),
         after: b.len(),

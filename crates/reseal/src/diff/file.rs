@@ -1,31 +1,30 @@
 //! One file of both sides, or of one: everything but the keys of a hive.
 
 use super::census::{Census, printable};
-use super::content::{self, Budget, Compared, Source};
-use super::descriptors::{Store, Words};
+use super::content::{self, Compared, Source};
+use super::descriptors::Words;
 use super::filter::Filter;
+use super::side::{FileFacts, Files};
 use super::{DiffEntry, DiffKind, DiffOptions};
+use crate::tree::NodeId;
 use reseal_dtyp::{FileTime, Result};
-use reseal_ntfs::{FileReference, FileStat, Namespace, Volume};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Names of a file that are listed; a crafted file may have 65,535.
 const MAX_NAMES: usize = 64;
-/// The list of bad clusters is as long as the volume, and none of it is stored.
-const BAD_CLUSTERS_RECORD: u64 = 8;
 
-/// Both volumes and what is known of them.
-pub(super) struct Volumes<'a> {
-    pub(super) volumes: [&'a Volume; 2],
-    pub(super) stores: [Store; 2],
-    pub(super) budgets: [Budget; 2],
+/// Both sides and what is known of them.
+pub(super) struct Sides<'a> {
+    pub(super) sides: [&'a dyn Files; 2],
     pub(super) words: Words,
     pub(super) census: Census,
     pub(super) options: &'a DiffOptions,
     pub(super) filter: &'a Filter,
     /// The nodes of each file with several names, in order.
-    pub(super) links: [HashMap<FileReference, Vec<u32>>; 2],
+    pub(super) links: [HashMap<NodeId, Vec<u32>>; 2],
+    /// Files beside logs that differ: they may be hives, and then count though their content be equal.
+    pub(super) beside_logs: [HashSet<NodeId>; 2],
 }
 
 /// What was found of a file.
@@ -40,20 +39,19 @@ fn shared(text: impl AsRef<str>) -> Option<Arc<str>> {
     Some(Arc::from(text.as_ref()))
 }
 
-fn shown_times(times: [FileTime; 4]) -> String {
+fn shown_times(times: [Option<FileTime>; 4]) -> String {
     let one = |t: FileTime| format!("{}.{:07}Z", t.to_iso().trim_end_matches('Z'), t.0 % 10_000_000);
-    let [created, changed, record, accessed] = times.map(one);
-    format!("created {created}, changed {changed}, record {record}, accessed {accessed}")
+    let named = ["created", "changed", "record", "accessed"].into_iter().zip(times);
+    let kept = named.filter_map(|(name, time)| Some(format!("{name} {}", one(time?))));
+    kept.collect::<Vec<_>>().join(", ")
 }
 
-/// Stream names in order; the packed form of a WOF file is not a stream of its own.
-fn stream_names(stat: &FileStat) -> BTreeSet<&[u16]> {
-    let packed: Vec<u16> = "WofCompressedData".encode_utf16().collect();
-    let counts = |name: &&[u16]| stat.wof.is_none() || *name != packed.as_slice();
-    stat.streams.iter().map(|s| s.name.as_slice()).filter(counts).collect()
+/// Stream names in order.
+fn stream_names(stat: &FileFacts) -> BTreeSet<&[u16]> {
+    stat.streams.keys().map(Vec::as_slice).collect()
 }
 
-impl Volumes<'_> {
+impl Sides<'_> {
     /// Everything that differs at a node.
     pub(super) fn compare(&self, node: u32) -> Found {
         let path = self.census.path(node);
@@ -62,7 +60,7 @@ impl Volumes<'_> {
         let mut stats = [None, None];
         for side in 0..2 {
             let Some(file) = files[side] else { continue };
-            match self.volumes[side].stat(file) {
+            match self.sides[side].facts(file) {
                 Ok(stat) => stats[side] = Some(stat),
                 Err(e) => found.entries.push(DiffEntry::unreadable(&path, side, e)),
             }
@@ -73,7 +71,7 @@ impl Volumes<'_> {
         let is_system = self.census.node(node).is_system;
         match &stats {
             [Some(a), Some(b)] if a.is_directory != b.is_directory => {
-                let words = |s: &FileStat| shared(if s.is_directory { "folder" } else { "file" });
+                let words = |s: &FileFacts| shared(if s.is_directory { "folder" } else { "file" });
                 found.entries.push(DiffEntry::new(DiffKind::File, &path, [words(a), words(b)]));
             }
             [Some(a), Some(b)] => {
@@ -91,14 +89,14 @@ impl Volumes<'_> {
         found
     }
 
-    fn facts(&self, node: u32, path: &str, stats: [&FileStat; 2], out: &mut Vec<DiffEntry>) {
+    fn facts(&self, node: u32, path: &str, stats: [&FileFacts; 2], out: &mut Vec<DiffEntry>) {
         let mut push = |kind, sides: [Option<Arc<str>>; 2]| {
             if sides[0] != sides[1] {
                 out.push(DiffEntry::new(kind, path, sides));
             }
         };
-        push(DiffKind::Attributes, stats.map(|s| shared(format!("{:#010x}", s.standard.attributes))));
-        let links = [0, 1].map(|side| self.names(node, side, stats[side].reference));
+        push(DiffKind::Attributes, stats.map(|s| shared(format!("{:#010x}", s.attributes))));
+        let links = [0, 1].map(|side| self.names(node, side, stats[side].file));
         if links[0] != links[1] {
             push(DiffKind::Links, links.map(|nodes| shared(self.shown_names(&nodes))));
         }
@@ -107,7 +105,7 @@ impl Volumes<'_> {
         }
         // A system file's times change with whatever the file system does.
         if self.options.times {
-            push(DiffKind::Times, stats.map(|s| shared(shown_times(s.standard.times))));
+            push(DiffKind::Times, stats.map(|s| shared(shown_times(s.times))));
         }
         for (kind, result) in
             [(DiffKind::Reparse, self.reparse(stats)), (DiffKind::Descriptor, self.descriptors(stats))]
@@ -120,10 +118,10 @@ impl Volumes<'_> {
         }
     }
 
-    fn reparse(&self, stats: [&FileStat; 2]) -> Result<Option<[Option<Arc<str>>; 2]>, content::SideError> {
+    fn reparse(&self, stats: [&FileFacts; 2]) -> Result<Option<[Option<Arc<str>>; 2]>, content::SideError> {
         let data = |side: usize| {
             let has = stats[side].reparse_tag.is_some();
-            let read = if has { self.volumes[side].reparse_data(stats[side].reference) } else { Ok(None) };
+            let read = if has { self.sides[side].reparse_data(stats[side].file) } else { Ok(None) };
             read.map_err(|e| (side, e))
         };
         let data = [data(0)?, data(1)?];
@@ -135,14 +133,14 @@ impl Volumes<'_> {
         Ok((data[0] != data[1]).then(|| [shown(0), shown(1)]))
     }
 
-    fn descriptors(&self, stats: [&FileStat; 2]) -> Result<Option<[Option<Arc<str>>; 2]>, content::SideError> {
-        let of = |side: usize| self.stores[side].descriptor(self.volumes[side], stats[side]).map_err(|e| (side, e));
+    fn descriptors(&self, stats: [&FileFacts; 2]) -> Result<Option<[Option<Arc<str>>; 2]>, content::SideError> {
+        let of = |side: usize| self.sides[side].descriptor(stats[side]).map_err(|e| (side, e));
         let [a, b] = [of(0)?, of(1)?];
         Ok(self.words.differing([a.as_deref(), b.as_deref()]))
     }
 
     /// The nodes of a file's names.
-    fn names(&self, node: u32, side: usize, file: FileReference) -> Vec<u32> {
+    fn names(&self, node: u32, side: usize, file: NodeId) -> Vec<u32> {
         self.links[side].get(&file).cloned().unwrap_or_else(|| vec![node])
     }
 
@@ -154,11 +152,11 @@ impl Volumes<'_> {
         shown.join(" | ")
     }
 
-    fn open(&self, side: usize, stat: &FileStat, name: &[u16]) -> Result<Source<'_>, content::SideError> {
-        Source::open(self.volumes[side], stat.reference, name, &self.budgets[side]).map_err(|e| (side, e))
+    fn open(&self, side: usize, stat: &FileFacts, name: &[u16]) -> Result<Source<'_>, content::SideError> {
+        self.sides[side].open(stat.file, name).map_err(|e| (side, e))
     }
 
-    fn streams(&self, node: u32, path: &str, stats: [&FileStat; 2], found: &mut Found) {
+    fn streams(&self, node: u32, path: &str, stats: [&FileFacts; 2], found: &mut Found) {
         let names = stats.map(stream_names);
         let is_log = self.is_hive_log(node);
         for name in names[0].union(&names[1]) {
@@ -190,14 +188,20 @@ impl Volumes<'_> {
         }
     }
 
-    fn compare_stream(&self, stats: [&FileStat; 2], name: &[u16]) -> Result<One, content::SideError> {
+    fn compare_stream(&self, stats: [&FileFacts; 2], name: &[u16]) -> Result<One, content::SideError> {
+        // Contents of one SHA-1 are one content: of two WIMs most need not be unpacked.
+        let known = stats.map(|stat| stat.streams.get(name).copied().flatten());
+        let has_other_log = (0..2).any(|side| self.beside_logs[side].contains(&stats[side].file));
+        if known[0].is_some() && known[0] == known[1] && !has_other_log {
+            return Ok(One::Both(Compared::Alike));
+        }
         let sources = [self.open(0, stats[0], name)?, self.open(1, stats[1], name)?];
         content::compare(sources, name.is_empty()).map(One::Both)
     }
 
     /// Which streams of the volume's own files differ: only when asked for, since every write changes them.
-    fn system_streams(&self, path: &str, stats: [&FileStat; 2], out: &mut Vec<DiffEntry>) {
-        if !self.options.raw || stats[0].reference.record() == BAD_CLUSTERS_RECORD {
+    fn system_streams(&self, path: &str, stats: [&FileFacts; 2], out: &mut Vec<DiffEntry>) {
+        if !self.options.raw {
             return;
         }
         let mut found = Found::default();
@@ -221,7 +225,7 @@ impl Volumes<'_> {
         node: u32,
         path: &str,
         side: usize,
-        stat: &FileStat,
+        stat: &FileFacts,
         is_system: bool,
         out: &mut Vec<DiffEntry>,
     ) {
@@ -248,11 +252,11 @@ impl Volumes<'_> {
                 Err((side, e)) => stream(DiffEntry::unreadable(path, side, e)),
             });
         }
-        let names = self.names(node, side, stat.reference);
+        let names = self.names(node, side, stat.file);
         if names.len() > 1 {
             out.push(DiffEntry::new(DiffKind::Links, path, sided(self.shown_names(&names))));
         }
-        match self.stores[side].descriptor(self.volumes[side], stat) {
+        match self.sides[side].descriptor(stat) {
             Ok(None) => {}
             Ok(Some(bytes)) => {
                 let mut sides = [None, None];
@@ -265,20 +269,19 @@ impl Volumes<'_> {
 
     /// Whether a file is the log of a hive beside it, on either side.
     fn is_hive_log(&self, node: u32) -> bool {
-        let name = self.census.name(node);
-        let lower = String::from_utf16_lossy(name).to_ascii_lowercase();
-        let Some(suffix) = crate::hives::LOG_SUFFIXES.iter().find(|s| lower.ends_with(&s.to_ascii_lowercase())) else {
-            return false;
-        };
-        let hive = &name[..name.len().saturating_sub(suffix.len())];
+        let Some(hive) = log_of(self.census.name(node)) else { return false };
         (0..2).any(|side| {
-            let volume = self.volumes[side];
-            let beside = || volume.lookup(self.census.folder_of(node, side)?, hive).ok()?;
-            let mut magic = [0; 4];
-            beside()
-                .is_some_and(|file| volume.read_at(file, &[], 0, &mut magic).is_ok_and(|n| n == 4) && &magic == b"regf")
+            let beside = || self.sides[side].lookup(self.census.folder_of(node, side)?, hive).ok()?;
+            beside().is_some_and(|file| self.sides[side].starts_with(file, b"regf").unwrap_or(false))
         })
     }
+}
+
+/// The name of the hive whose log a file of this name may be.
+pub(super) fn log_of(name: &[u16]) -> Option<&[u16]> {
+    let lower = String::from_utf16_lossy(name).to_ascii_lowercase();
+    let suffix = crate::hives::LOG_SUFFIXES.iter().find(|s| lower.ends_with(&s.to_ascii_lowercase()))?;
+    Some(&name[..name.len().saturating_sub(suffix.len())])
 }
 
 /// A stream of both sides, or of one.
@@ -287,9 +290,8 @@ enum One {
     Sided(usize, String),
 }
 
-/// The 8.3 name; a name that is both long and short is none beside it.
-fn short_name(stat: &FileStat) -> Option<Arc<str>> {
-    let names: Vec<String> =
-        stat.names.iter().filter(|n| n.namespace == Namespace::Dos).map(|n| printable(&n.name)).collect();
+/// The 8.3 names.
+fn short_name(stat: &FileFacts) -> Option<Arc<str>> {
+    let names: Vec<String> = stat.short_names.iter().map(|name| printable(name)).collect();
     (!names.is_empty()).then(|| Arc::from(names.join(" | ")))
 }

@@ -1,12 +1,12 @@
 //! A hive of both sides: loaded with its logs, compared key by key.
 
 use super::content::{SideError, digest_of};
-use super::file::Volumes;
+use super::file::Sides;
 use super::registry::{self, Shown};
 use super::{DiffEntry, DiffKind};
 use crate::hives::LOG_SUFFIXES;
 use crate::reg_text::Root;
-use reseal_dtyp::{Error, Kind, Result};
+use reseal_dtyp::{Error, Result};
 use reseal_hive::{Hive, LoadState, Recover};
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ struct Files {
     logs: Vec<Vec<u8>>,
 }
 
-impl Volumes<'_> {
+impl Sides<'_> {
     /// The entries of a hive that both sides have.
     pub(super) fn compare_hives(&self, node: u32) -> Vec<DiffEntry> {
         let path = self.census.path(node);
@@ -48,25 +48,17 @@ impl Volumes<'_> {
     }
 
     fn hive_files(&self, node: u32, side: usize) -> Result<Files> {
-        let volume = self.volumes[side];
+        let volume = self.sides[side];
         let node_file = self.census.node(node).files[side];
         let (Some(file), Some(folder)) = (node_file, self.census.folder_of(node, side)) else {
             return Err(Error::not_found("the hive has no file"));
         };
-        let read = |file| {
-            let reader = volume.stream(file, &[])?;
-            let len = reader.size_at_once()?;
-            if len > MAX_HIVE {
-                return Err(Error::new(Kind::Limit, format!("{len} bytes; hives of at most {MAX_HIVE} are compared")));
-            }
-            reader.read_all()
-        };
-        let primary = read(file)?;
+        let primary = volume.read(file, MAX_HIVE)?;
         let mut logs = Vec::new();
         for suffix in LOG_SUFFIXES {
             let name: Vec<u16> = self.census.name(node).iter().copied().chain(suffix.encode_utf16()).collect();
             if let Some(log) = volume.lookup(folder, &name)? {
-                logs.push(read(log)?);
+                logs.push(volume.read(log, MAX_HIVE)?);
             }
         }
         Ok(Files { primary, logs })

@@ -5,7 +5,11 @@
 //!                       │                                                               ├─ attributes, links, SDDL, …
 //!                       │                                                               └─ a hive: key by key, one by one
 //!                       └─ anything else: byte by byte
+//!  image of a WIM, and an image of a WIM or a volume ─▶ as two NTFS volumes
 //! ```
+//!
+//! What is asked of NTFS and of a WIM is one trait, `side::Files`. A WIM knows the SHA-1 of each content, so one that both sides
+//! have is not unpacked. Against a disk, what a WIM cannot hold does not count: `docs/limits.md` lists it.
 //!
 //! It knows nothing of steps and plans: what it finds between an image and its sealed self can be held against the plan.
 //!
@@ -19,13 +23,17 @@ mod fat;
 mod file;
 mod filter;
 mod hives;
+mod images;
+mod ntfs;
 mod pairs;
 mod registry;
+mod side;
 mod volume;
+mod wim;
 
 use crate::Observer;
 use crate::error::{Error, Kind, Result, Within};
-use crate::image::{DiskImage, Image};
+use crate::image::{DiskImage, Image, Medium};
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
 
@@ -236,8 +244,25 @@ pub struct VolumeDifference {
     /// Unique descriptors; absent for what is not NTFS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptors: Option<DescriptorSummary>,
+    /// Paths that only a disk has and that capturing it leaves out, such as the page file; none between images of one kind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// In order of path, key and name.
     pub entries: Vec<DiffEntry>,
+}
+
+impl VolumeDifference {
+    fn new(volume: String, side: Side) -> VolumeDifference {
+        VolumeDifference {
+            volume,
+            side,
+            files: 0,
+            hives: 0,
+            descriptors: None,
+            left_out: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
 }
 
 /// Everything that differs between two images.
@@ -260,14 +285,27 @@ impl Difference {
     }
 }
 
-/// Compares two images volume by volume; neither is written.
+/// Compares two images volume by volume; neither is written. Of a WIM one image is meant, and compared with one image or with
+/// the NTFS volume that a disk's path means.
 ///
 /// A renamed file shows as removed and added. A volume that cannot be opened is an error; a file or hive that cannot be read is
 /// an entry of kind [`DiffKind::Unreadable`]. The result does not depend on the number of threads.
 pub fn diff(before: &Image, after: &Image, options: &DiffOptions, observer: &dyn Observer) -> Result<Difference> {
-    let (before, after) = (before.disk()?, after.disk()?);
     let filter = filter::Filter::new(&options.paths, &options.ignore)?;
-    let images = [before, after];
+    let volumes = match (&before.0, &after.0) {
+        (Medium::Disk(before), Medium::Disk(after)) => disks([before, after], options, &filter, observer)?,
+        (before, after) => vec![images::compare([before, after], options, &filter, observer)?],
+    };
+    let shown = |image: &Image| image.path().display().to_string();
+    Ok(Difference { schema: "reseal.diff/1", before: shown(before), after: shown(after), volumes })
+}
+
+fn disks(
+    images: [&DiskImage; 2],
+    options: &DiffOptions,
+    filter: &filter::Filter,
+    observer: &dyn Observer,
+) -> Result<Vec<VolumeDifference>> {
     if let Some(unknown) = images.iter().find(|image| image.partitions().next().is_none()) {
         let detail = "neither a partition table nor a volume that is known";
         return Err(Error::new(Kind::Unsupported, detail).subject(unknown.path().display().to_string()));
@@ -275,8 +313,7 @@ pub fn diff(before: &Image, after: &Image, options: &DiffOptions, observer: &dyn
     let mut volumes = Vec::new();
     for pair in pairs::pairs(images) {
         let place = pair.place();
-        volumes.push(volume::compare(&pair, images, options, &filter, observer).within(place)?);
+        volumes.push(volume::compare(&pair, images, options, filter, observer).within(place)?);
     }
-    let shown = |image: &DiskImage| image.path().display().to_string();
-    Ok(Difference { schema: "reseal.diff/1", before: shown(before), after: shown(after), volumes })
+    Ok(volumes)
 }

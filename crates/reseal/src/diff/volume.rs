@@ -1,19 +1,22 @@
-//! One pair of partitions: NTFS on both sides is compared file by file, anything else byte by byte.
+//! One pair of volumes: NTFS and images of WIMs are compared file by file, anything else byte by byte.
 
-use super::census::Census;
-use super::content::{self, Budget};
-use super::descriptors::{Store, Words, summary};
-use super::file::Volumes;
+use super::census::{Census, LeaveOut};
+use super::content;
+use super::descriptors::{Words, summary};
+use super::file::{Sides, log_of};
 use super::filter::Filter;
+use super::ntfs::NtfsSide;
 use super::pairs::Pair;
+use super::side::Files;
 use super::{DiffEntry, DiffKind, DiffOptions, Side, VolumeDifference};
 use crate::Observer;
 use crate::error::{Result, Within};
 use crate::image::DiskImage;
 use crate::reg_text::Root;
+use crate::tree::NodeId;
 use rayon::prelude::*;
 use reseal_disk::Partition;
-use reseal_ntfs::{FileReference, Probe, Volume};
+use reseal_ntfs::{Probe, Volume};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +33,7 @@ pub(super) fn compare(
         [None, Some(_)] => Side::After,
         _ => Side::Both,
     };
-    let mut out =
-        VolumeDifference { volume: pair.place(), side, files: 0, hives: 0, descriptors: None, entries: Vec::new() };
+    let mut out = VolumeDifference::new(pair.place(), side);
     let [Some(a), Some(b)] = pair.sides else {
         let shown = |side: Option<&Partition>| side.map(|p| Arc::from(format!("{} bytes", p.len)));
         out.entries.push(DiffEntry::new(DiffKind::Partition, "", pair.sides.map(shown)));
@@ -42,7 +44,11 @@ pub(super) fn compare(
     let probes = [images[0].probe(a).within(within(0))?, images[1].probe(b).within(within(1))?];
     if probes == [Probe::Ntfs; 2] {
         let volumes = [images[0].volume(a).within(within(0))?, images[1].volume(b).within(within(1))?];
-        volumes_entries([&volumes[0], &volumes[1]], options, filter, observer, &mut out)?;
+        if filter.is_empty() {
+            facts([&volumes[0], &volumes[1]], &mut out.entries);
+        }
+        let [a, b] = [NtfsSide::new(&volumes[0], false), NtfsSide::new(&volumes[1], false)];
+        compare_files([&a, &b], None, (options, filter), observer, &mut out)?;
     } else if probes == [Probe::Fat; 2] {
         observer.phase("comparing");
         let compared = super::fat::compare([images[0].bytes(a), images[1].bytes(b)], options, filter, &mut out);
@@ -73,27 +79,25 @@ fn facts(volumes: [&Volume; 2], out: &mut Vec<DiffEntry>) {
     }
 }
 
-fn volumes_entries(
-    volumes: [&Volume; 2],
-    options: &DiffOptions,
-    filter: &Filter,
+/// Adds what differs in the files of two sides; what `leave_out` names is left out where only its side has it.
+pub(super) fn compare_files(
+    sides: [&dyn Files; 2],
+    leave_out: Option<LeaveOut>,
+    (options, filter): (&DiffOptions, &Filter),
     observer: &dyn Observer,
     out: &mut VolumeDifference,
 ) -> Result<()> {
-    if filter.is_empty() {
-        facts(volumes, &mut out.entries);
-    }
     observer.phase("listing");
-    let census = Census::list(volumes, filter);
+    let census = Census::list(sides, filter, leave_out);
     let order = census.in_order();
     let links = [0, 1].map(|side| several_names(&census, &order, side));
-    let stores = volumes.map(Store::of);
-    if filter.is_empty() {
-        out.descriptors = Some(summary([&stores[0], &stores[1]]));
+    // A disk's store keeps descriptors that no file has any more; a WIM that was captured of it does not.
+    if filter.is_empty() && leave_out.is_none() {
+        out.descriptors = Some(summary(sides));
     }
-    let budgets = volumes.map(Budget::of);
-    let words = Words::default();
-    let both = Volumes { volumes, stores, budgets, words, census, options, filter, links };
+    out.left_out = census.left_out.clone();
+    let beside_logs = beside_logs(sides, &census, &order);
+    let both = Sides { sides, words: Words::default(), census, options, filter, links, beside_logs };
     observer.phase("comparing");
     let nodes = both.chosen(&order);
     let total = nodes.iter().map(|node| both.census.node(*node).bytes).fold(0, u64::saturating_add);
@@ -107,8 +111,8 @@ fn volumes_entries(
             found
         })
         .collect();
-    for budget in &both.budgets {
-        budget.check().within("the volume")?;
+    for side in sides {
+        side.check().within("the volume")?;
     }
     observer.phase("hives");
     let mut faults: BTreeMap<u32, Vec<DiffEntry>> = BTreeMap::new();
@@ -134,9 +138,30 @@ fn volumes_entries(
     Ok(())
 }
 
+/// Files beside logs of theirs that are known to differ, where the sides know contents without reading them.
+fn beside_logs(sides: [&dyn Files; 2], census: &Census, order: &[u32]) -> [HashSet<NodeId>; 2] {
+    let mut out = [HashSet::new(), HashSet::new()];
+    for node in order {
+        let Some(hive) = log_of(census.name(*node)) else { continue };
+        let hash = |side: usize| {
+            let facts = census.node(*node).files[side].and_then(|file| sides[side].facts(file).ok());
+            facts.and_then(|facts| facts.streams.get(&[][..]).copied().flatten())
+        };
+        if hash(0) == hash(1) {
+            continue;
+        }
+        for side in 0..2 {
+            let folder = census.folder_of(*node, side);
+            let beside = folder.and_then(|folder| sides[side].lookup(folder, hive).ok().flatten());
+            out[side].extend(beside);
+        }
+    }
+    out
+}
+
 /// The names of each file that has several, in order.
-fn several_names(census: &Census, order: &[u32], side: usize) -> HashMap<FileReference, Vec<u32>> {
-    let mut all: Vec<(FileReference, usize)> =
+fn several_names(census: &Census, order: &[u32], side: usize) -> HashMap<NodeId, Vec<u32>> {
+    let mut all: Vec<(NodeId, usize)> =
         order.iter().enumerate().filter_map(|(at, node)| Some((census.node(*node).files[side]?, at))).collect();
     all.sort_unstable();
     let mut out = HashMap::new();
@@ -146,12 +171,11 @@ fn several_names(census: &Census, order: &[u32], side: usize) -> HashMap<FileRef
     out
 }
 
-impl Volumes<'_> {
+impl Sides<'_> {
     /// Each pair of files once, at its first common name; a file without a counterpart once, at its first name.
     fn chosen(&self, order: &[u32]) -> Vec<u32> {
-        let has_several =
-            |side: usize, file: Option<FileReference>| file.is_some_and(|f| self.links[side].contains_key(&f));
-        let mut paired: [HashSet<FileReference>; 2] = [HashSet::new(), HashSet::new()];
+        let has_several = |side: usize, file: Option<NodeId>| file.is_some_and(|f| self.links[side].contains_key(&f));
+        let mut paired: [HashSet<NodeId>; 2] = [HashSet::new(), HashSet::new()];
         for node in order {
             if let [Some(a), Some(b)] = self.census.node(*node).files {
                 paired[0].extend(has_several(0, Some(a)).then_some(a));

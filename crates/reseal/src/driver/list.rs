@@ -7,13 +7,15 @@ use crate::Facts;
 use crate::error::{Result, Within};
 use crate::facts::{number, text};
 use crate::hives::HiveSet;
-use crate::image::Image;
+use crate::image::{Image, Medium};
 use crate::scope::MachineHive;
 use crate::tree::{NodeId, Tree};
+use crate::wim::{WimImages, WimTree};
 use reseal_dtyp::Guid;
 use reseal_hive::Hive;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// No INF of a package is longer than what is read of it.
 const MAX_INF: u64 = 4 << 20;
@@ -25,7 +27,7 @@ pub struct DriverList {
     pub schema: &'static str,
     /// The image.
     pub image: String,
-    /// Where Windows lies.
+    /// Where Windows lies: a partition, or an image of a WIM.
     pub partition: String,
     /// The packages, by INF.
     pub packages: Vec<DriverPackage>,
@@ -79,19 +81,38 @@ pub struct DriverService {
     pub binary: Option<String>,
 }
 
-/// Lists the packages of the only installation, or of number `installation` from 1.
+/// Lists the packages of the only installation, or of number `installation` from 1; of a WIM, those of the image that is meant.
 pub fn driver_list(image: &Image, installation: Option<usize>) -> Result<DriverList> {
-    let image = image.disk()?;
-    let run = || -> Result<DriverList> {
-        let windows = image.one_windows(installation)?;
-        let hives = HiveSet::load(&windows.tree, &[(windows.tree.root(), String::new())])?;
-        let facts = Facts::read(&hives)?;
-        let target = Target::of(&facts).within(&windows.state.place)?;
-        let packages = packages(&hives, &windows.tree, &facts, &target).within(&windows.state.place)?;
-        let partition = windows.state.place;
-        Ok(DriverList { schema: "reseal.drivers/1", image: image.path().display().to_string(), partition, packages })
+    let path = image.path().display().to_string();
+    let run = || -> Result<(String, Vec<DriverPackage>)> {
+        match &image.0 {
+            Medium::Disk(disk) => {
+                let windows = disk.one_windows(installation)?;
+                let place = windows.state.place;
+                let packages = packages_of(&windows.tree).within(&place)?;
+                Ok((place, packages))
+            }
+            Medium::Wim(images) => {
+                let index = images.one()?;
+                let place = WimImages::place(index);
+                let tree = WimTree::open(Arc::clone(images.wim()), index).within(&place)?;
+                if !tree.has_windows()? {
+                    return Err(images.no_windows());
+                }
+                let packages = packages_of(&tree).within(&place)?;
+                Ok((place, packages))
+            }
+        }
     };
-    run().within(image.path().display())
+    let (partition, packages) = run().within(&path)?;
+    Ok(DriverList { schema: "reseal.drivers/1", image: path, partition, packages })
+}
+
+fn packages_of(tree: &dyn Tree) -> Result<Vec<DriverPackage>> {
+    let hives = HiveSet::load(tree, &[(tree.root(), String::new())])?;
+    let facts = Facts::read(&hives)?;
+    let target = Target::of(&facts)?;
+    packages(&hives, tree, &facts, &target)
 }
 
 /// The hive that holds the database of what Windows does not start from.

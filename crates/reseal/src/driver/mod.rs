@@ -8,6 +8,7 @@
 //! What is known of each place, and how, stands in docs/decisions/0011-drivers.md.
 
 mod add;
+mod commit;
 mod database;
 mod enable;
 mod inf;
@@ -19,27 +20,29 @@ mod source;
 mod target;
 
 pub use add::driver_add;
+pub use commit::DriverPlanned;
+use commit::stage;
 pub use enable::driver_enable;
 pub use list::{DriverList, DriverPackage, DriverService, driver_list};
 pub use remove::driver_remove;
 
 use crate::boot_store::BootStores;
-use crate::error::{Error, Kind, Result, Within};
-use crate::generalize::{self, InPlace, Observer, ShownFinding};
+use crate::error::{Error, Kind, Result};
+use crate::generalize::{Observer, ShownFinding};
 use crate::guards::{self, Refusal, Subject};
 use crate::hives::HiveSet;
-use crate::image::{DiskImage, Image, Windows};
+use crate::image::DiskFacts;
 use crate::inputs::Inputs;
 use crate::options::Options;
 use crate::scope::{MachineHive, Scope};
 use crate::session::Session;
 use crate::steps::{Evidence, Spec, Use};
-use crate::tree::{Survey, Tree};
-use crate::{Change, Facts, invariants, staging, strays};
-use reseal_disk::Partition;
+use crate::tree::{Survey, Tree, TreeEdit};
+use crate::volume_state::VolumeState;
+use crate::{Change, Facts, invariants, staging};
 use reseal_dtyp::{Finding, Guid};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use target::Target;
 
 /// Where added packages wait for the first start, from the volume's root.
@@ -140,7 +143,7 @@ pub struct DriverReport {
     pub verb: &'static str,
     /// The image.
     pub image: String,
-    /// Where Windows lies.
+    /// Where Windows lies: a partition, or an image of a WIM.
     pub partition: String,
     /// What was added.
     pub packages: Vec<AddedPackage>,
@@ -156,22 +159,12 @@ pub struct DriverReport {
     pub unproven: Vec<&'static str>,
     /// Hives that are written.
     pub hives_written: usize,
-    /// Bytes of the image file that change, in pages of 4 KiB.
+    /// Bytes of the image file that change, in pages of 4 KiB; of a WIM, the contents and metadata that are written.
     pub changed_bytes: u64,
     /// The written image; none after a dry run.
     pub output: Option<PathBuf>,
-    /// reflink, copy or in-place.
+    /// reflink, copy or in-place; of a WIM, rebuilt or appended.
     pub method: Option<&'static str>,
-}
-
-/// A plan with everything that is needed to commit it. Dropping it is the dry run.
-#[derive(Debug)]
-pub struct DriverPlanned {
-    image: DiskImage,
-    inputs: Inputs,
-    report: DriverReport,
-    partition: Partition,
-    hives: Vec<String>,
 }
 
 /// What the verbs work with.
@@ -201,40 +194,30 @@ impl Work<'_> {
     }
 }
 
-/// Opens the installation, lets `work` stage its changes, and checks what came of it.
-fn stage(
-    image: Image,
-    how: &DriverOptions,
-    inputs: &Inputs,
-    verb: &'static str,
-    observer: &dyn Observer,
-    work: impl FnOnce(&mut Work<'_>) -> Result<()>,
-) -> Result<DriverPlanned> {
-    let image = image.into_disk()?;
-    let path = image.path().display().to_string();
-    let run = || -> Result<(DriverReport, Partition, Vec<String>)> {
-        let windows = image.one_windows(how.installation)?;
-        let (place, partition) = (windows.state.place.clone(), windows.partition.clone());
-        let (report, hives) = stage_in(&image, windows, how, inputs, verb, observer, work).within(place)?;
-        Ok((report, partition, hives))
-    };
-    let (report, partition, hives) = run().within(path)?;
-    Ok(DriverPlanned { image, inputs: *inputs, report, partition, hives })
+/// What staging gave: the report, but for what the medium knows, and the hives as they are put back.
+struct Done {
+    report: DriverReport,
+    hives: HiveSet,
+    facts: Facts,
+}
+
+/// Where an installation lies.
+struct Place<'a> {
+    image: String,
+    state: &'a VolumeState,
+    disk: &'a DiskFacts,
 }
 
 /// Hives, survey and facts of an installation, after the guards let it pass.
-fn open(image: &DiskImage, windows: &Windows, options: &Options) -> Result<(HiveSet, Survey, Facts, Vec<Refusal>)> {
-    let tree = &windows.tree;
+fn open(tree: &dyn Tree, place: &Place<'_>, options: &Options) -> Result<(HiveSet, Survey, Facts, Vec<Refusal>)> {
     let roots = staging::roots(tree)?;
     let (hives, survey) = rayon::join(|| HiveSet::load(tree, &roots), || tree.survey());
     let (hives, survey) = (hives?, survey?);
     let facts = Facts::read(&hives)?;
-    let disk = image.disk_facts(&windows.partition)?;
-    let (volume, answer, leaving) = (&windows.state, None, &crate::leaving::Leaving::default());
+    let (volume, disk, answer, leaving) = (place.state, place.disk, None, &crate::leaving::Leaving::default());
     // Of the disk, drivers touch the volume of Windows only.
     let boot = &BootStores::default();
-    let subject =
-        Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk: &disk, boot, answer, leaving };
+    let subject = Subject { facts: &facts, hives: &hives, tree, volume, survey: &survey, disk, boot, answer, leaving };
     let checked = guards::run(&subject)?;
     let ours = checked.iter().filter(|c| c.check.guard.is_some_and(|guard| GUARDS.contains(&guard)));
     let refusals: Vec<Refusal> = ours.flat_map(|c| c.refusals(options)).collect();
@@ -244,22 +227,22 @@ fn open(image: &DiskImage, windows: &Windows, options: &Options) -> Result<(Hive
     Ok((hives, survey, facts, refusals))
 }
 
-fn stage_in(
-    image: &DiskImage,
-    windows: Windows,
+/// Lets `work` stage its changes in an installation, and checks what came of it.
+fn stage_in<T: TreeEdit>(
+    tree: &mut T,
+    place: &Place<'_>,
     how: &DriverOptions,
     inputs: &Inputs,
     verb: &'static str,
     observer: &dyn Observer,
     work: impl FnOnce(&mut Work<'_>) -> Result<()>,
-) -> Result<(DriverReport, Vec<String>)> {
+) -> Result<Done> {
     observer.phase("reading");
     let options = Options { installation: how.installation, allow: how.allow.clone(), ..Options::default() };
-    let (mut hives, mut survey, facts, allowed) = open(image, &windows, &options)?;
-    let Windows { partition, mut tree, state } = windows;
+    let (mut hives, mut survey, facts, allowed) = open(tree, place, &options)?;
     let target = Target::of(&facts)?;
     staging::sound(std::mem::take(&mut survey.findings), "before")?;
-    let broken = invariants::broken(&hives, &tree)?;
+    let broken = invariants::broken(&hives, tree)?;
     let fixed = invariants::untouchable(&hives)?;
 
     observer.phase("staging");
@@ -271,8 +254,8 @@ fn stage_in(
         inputs,
         hives: &mut hives,
         boot: &mut BootStores::default(),
-        disk: &image.disk_facts(&partition)?,
-        tree: &mut tree,
+        disk: place.disk,
+        tree,
         survey: &survey,
         changes: &mut changes,
         findings: &mut findings,
@@ -289,21 +272,17 @@ fn stage_in(
         return Err(Error::new(Kind::Refused, format!("--strict: {first} ({} findings)", findings.len()))
             .hint("without --strict findings are reported only"));
     }
-    findings.extend(hives.self_check(&tree)?);
-    let hives_written = hives.store(&mut tree, inputs.now())?;
+    findings.extend(hives.self_check(tree)?);
+    let hives_written = hives.store(tree, inputs.now())?;
 
     observer.phase("self-check");
-    staging::compare_invariants(broken, invariants::broken(&hives, &tree)?)?;
+    staging::compare_invariants(broken, invariants::broken(&hives, tree)?)?;
     others_stay(&fixed, &invariants::untouchable(&hives)?, &services)?;
-    if !changes.is_empty() {
-        generalize::read_back(image, &partition, &tree, &hives)?;
-    }
-    let written = hives.files.iter().filter(|file| file.edited).map(|file| file.path.clone()).collect();
     let report = DriverReport {
         schema: "reseal.driver/1",
         verb,
-        image: image.path().display().to_string(),
-        partition: state.place,
+        image: place.image.clone(),
+        partition: place.state.place.clone(),
         packages,
         changes,
         allowed,
@@ -311,11 +290,11 @@ fn stage_in(
         notes,
         unproven,
         hives_written,
-        changed_bytes: image.disk.changed_bytes()?,
+        changed_bytes: 0,
         output: None,
         method: None,
     };
-    Ok((report, written))
+    Ok(Done { report, hives, facts })
 }
 
 /// The boot key and the start of every service but those that were named stay as they were.
@@ -331,65 +310,4 @@ fn others_stay(before: &[(String, Vec<u8>)], after: &[(String, Vec<u8>)], servic
     }
     Err(Error::new(Kind::Internal, "the boot key or the start of another service changed")
         .hint("this is a defect of reseal; nothing was written"))
-}
-
-impl DriverPlanned {
-    /// What would be done.
-    pub fn report(&self) -> &DriverReport {
-        &self.report
-    }
-
-    /// Whether nothing would be done.
-    pub fn is_empty(&self) -> bool {
-        self.report.changes.is_empty()
-    }
-
-    /// Writes the image with its drivers changed to a new file, as [`crate::Planned::commit_to`] does.
-    pub fn commit_to(mut self, out: &Path, observer: &dyn Observer) -> Result<DriverReport> {
-        let guids = self.last_look(observer)?;
-        let bytes = |done, total| observer.bytes(done, total);
-        let done = self.image.disk.commit_to(out, guids, &bytes).within(out.display())?;
-        self.report.output = Some(done.path);
-        self.report.method = Some(match done.method {
-            reseal_disk::CopyMethod::Reflink => "reflink",
-            reseal_disk::CopyMethod::Copy => "copy",
-        });
-        Ok(self.report)
-    }
-
-    /// Writes over the image itself, with a journal, as [`crate::Planned::commit_in_place`] does.
-    pub fn commit_in_place(mut self, how: InPlace<'_>, observer: &dyn Observer) -> Result<DriverReport> {
-        let guids = self.last_look(observer)?;
-        let path = self.image.path().to_owned();
-        let how = reseal_disk::InPlace {
-            marks: &[DiskImage::mark_of(&self.partition)],
-            journal_folder: how.journal_folder,
-            keep_undo: how.keep_undo,
-        };
-        self.image
-            .disk
-            .commit_in_place(how, guids, &|done, total| observer.bytes(done, total))
-            .within(path.display())?;
-        self.report.output = Some(path);
-        self.report.method = Some("in-place");
-        Ok(self.report)
-    }
-
-    /// The guard against stray writes; then new identifiers for a container that has such.
-    fn last_look(&self, observer: &dyn Observer) -> Result<[Guid; 2]> {
-        observer.phase("guard");
-        let planned = strays::Planned {
-            changes: &self.report.changes,
-            hives: &self.hives,
-            staged: &[],
-            stores: &[],
-            systems: &[],
-            sids: None,
-            scrub: false,
-        };
-        strays::refuse(&self.image, &self.partition, &planned).within(self.image.path().display())?;
-        observer.phase("writing");
-        let mut stream = self.inputs.stream(&[b"vhdx-write-guids", b"driver"]);
-        Ok([stream.guid(), stream.guid()])
-    }
 }

@@ -52,18 +52,10 @@ impl Image {
             Medium::Wim(wim) => Err(no_disk(wim)),
         }
     }
-
-    /// The disk; `Unsupported` for a WIM.
-    pub(crate) fn into_disk(self) -> Result<DiskImage> {
-        match self.0 {
-            Medium::Disk(disk) => Ok(*disk),
-            Medium::Wim(wim) => Err(no_disk(&wim)),
-        }
-    }
 }
 
 fn no_disk(wim: &WimImages) -> Error {
     Error::new(Kind::Unsupported, "a WIM is no disk: it has no partitions and volumes")
-        .hint("`reseal inspect`, `generalize`, `verify`, `diff`, `fs`, `hive` and `wim` work on it")
+        .hint("`reseal inspect`, `generalize`, `verify`, `diff`, `driver`, `fs`, `hive` and `wim` work on it")
         .subject(wim.path().display().to_string())
 }

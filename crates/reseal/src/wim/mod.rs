@@ -1,6 +1,7 @@
 //! WIM files: which image is meant, what the XML data says of each, and whether all of it is sound.
 
 mod capture;
+mod change;
 mod commit;
 mod description;
 mod edit;
@@ -9,14 +10,14 @@ mod images;
 mod optimize;
 mod output;
 mod seal;
+mod split;
 mod tree;
 
 use crate::error::{Error, Kind, Result, Within};
-use crate::generalize::ShownFinding;
+use crate::generalize::{Observer, ShownFinding};
 use crate::unattend::xml::Element;
 use description::Description;
 use rayon::prelude::*;
-use reseal_disk::open_file;
 use reseal_dtyp::{Finding, Level};
 use reseal_wim::Wim;
 use serde::Serialize;
@@ -24,12 +25,15 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use capture::{CaptureOptions, wim_capture};
+pub(crate) use change::WimEdit;
 pub(crate) use commit::WimCommit;
 pub(crate) use images::WimImages;
 pub use optimize::{WimResult, wim_export, wim_optimize};
 pub(crate) use seal::WimPlanned;
+pub use split::{WimPart, WimSplit, wim_split};
 pub(crate) use tree::WimTree;
 
 /// A blob above this is not read at once; Windows has no file of such a size in an image.
@@ -50,8 +54,10 @@ pub struct WimInfo {
     pub schema: &'static str,
     /// The file.
     pub file: String,
-    /// Its length in bytes.
+    /// Its length in bytes; of a split WIM, that of all parts.
     pub bytes: u64,
+    /// How many files it is, 1 unless it is split.
+    pub parts: usize,
     /// none, XPRESS, LZX or LZMS.
     pub compression: &'static str,
     /// Size of a chunk in bytes; 0 when nothing is compressed.
@@ -111,9 +117,10 @@ pub(crate) fn selector(text: &str) -> Option<(PathBuf, Option<&str>)> {
 }
 
 impl WimFile {
-    /// Opens a WIM. `Unsupported` for one that is split, made for pipes, or being written.
+    /// Opens a WIM; of one that is split, the first part, with the others beside it. `Unsupported` for one that is made for pipes
+    /// or being written.
     pub fn open(path: &Path) -> Result<WimFile> {
-        let run = || -> Result<WimFile> { WimFile::of(path, Arc::new(Wim::open(open_file(path)?)?)) };
+        let run = || -> Result<WimFile> { WimFile::of(path, Arc::new(split::open(path)?)) };
         run().within(path.display())
     }
 
@@ -170,6 +177,7 @@ impl WimFile {
             schema: "reseal.wim-info/1",
             file: self.path.display().to_string(),
             bytes: self.wim.file_len(),
+            parts: self.wim.parts(),
             compression: header.compression.name(),
             chunk_bytes: header.chunk,
             solid: self.wim.has_solid(),
@@ -184,10 +192,11 @@ impl WimFile {
 
     /// Reads everything: the integrity table, the metadata of each image, every content against its SHA-1, and whether each file
     /// finds its content.
-    pub fn verify(&self) -> Result<Vec<ShownFinding>> {
+    pub fn verify(&self, observer: &dyn Observer) -> Result<Vec<ShownFinding>> {
         let place = self.path.display().to_string();
         let mut out = Vec::new();
         let damage = |id, place: &str, detail: String| Finding::new(Level::Damage, id, place, detail);
+        observer.phase("integrity");
         match self.wim.check_integrity() {
             Ok(wrong) => out.extend(wrong.into_iter().flatten().map(|range| {
                 damage(
@@ -198,6 +207,7 @@ impl WimFile {
             })),
             Err(e) => out.push(damaged(e, "wim-integrity", &place)?),
         }
+        observer.phase("images");
         for info in &self.images {
             let image = format!("{place}:{}", info.index);
             match WimTree::open(Arc::clone(&self.wim), info.index) {
@@ -207,7 +217,14 @@ impl WimFile {
         }
         // One after the other: each is unpacked in parallel, and the largest may fill the memory.
         let (large, small): (Vec<_>, Vec<_>) = self.wim.blobs().iter().partition(|blob| blob.size > 1 << 20);
-        let check = |blob: &reseal_wim::Blob| self.wim.read(blob, MAX_BLOB).err();
+        observer.phase("contents");
+        let total = self.wim.blobs().iter().map(|blob| blob.size).fold(0, u64::saturating_add);
+        let done = AtomicU64::new(0);
+        let check = |blob: &reseal_wim::Blob| {
+            let wrong = self.wim.read(blob, MAX_BLOB).err();
+            observer.bytes(done.fetch_add(blob.size, Ordering::Relaxed).saturating_add(blob.size).min(total), total);
+            wrong
+        };
         let wrong: Vec<_> = large.into_iter().filter_map(check).collect();
         let wrong = wrong.into_iter().chain(small.into_par_iter().filter_map(check).collect::<Vec<_>>());
         for error in wrong {

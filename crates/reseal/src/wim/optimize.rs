@@ -30,6 +30,12 @@ pub struct WimResult {
 /// rename. Contents stay as they are stored. `None` when nothing would be gained.
 pub fn wim_optimize(file: &Path, out: Option<&Path>, observer: &dyn Observer) -> Result<Option<WimResult>> {
     let file = WimFile::open(file)?;
+    if out.is_none() && file.wim.parts() > 1 {
+        let what = "the WIM is split: one file cannot take the place of all its parts";
+        return Err(Error::new(Kind::Unsupported, what)
+            .hint("write a new one with `-o`")
+            .subject(file.path.display().to_string()));
+    }
     if out.is_none() && file.wim.holes().is_empty() {
         return Ok(None);
     }

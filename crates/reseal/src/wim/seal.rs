@@ -159,7 +159,7 @@ impl WimTree {
     }
 
     /// Bytes of contents that are new and named.
-    fn new_bytes(&self) -> u64 {
+    pub(crate) fn new_bytes(&self) -> u64 {
         let named = self.image.references();
         self.new.iter().filter(|(hash, _)| named.contains_key(*hash)).map(|(_, content)| content.len() as u64).sum()
     }

@@ -1,8 +1,8 @@
 //! An image of a WIM as a [`Tree`].
 
-use crate::tree::{NodeId, Stat, Survey, Tree, TreeEntry};
+use crate::tree::{NodeId, Stat, StreamRead, Survey, Tree, TreeEntry};
 use reseal_dtyp::{Descriptor, DomainSid, Error, Finding, Kind, Level, Result, Sid, utf16_lossy};
-use reseal_wim::{Blob, FileId, Image, Sha1Hash, Stream, StreamKind, Wim, names};
+use reseal_wim::{Blob, BlobReader, FileId, Image, Sha1Hash, Stream, StreamKind, Wim, names};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const MAX_AT_ONCE: u64 = 1 << 30;
 #[derive(Debug, Clone)]
 pub(crate) struct WimTree {
     wim: Arc<Wim>,
-    pub(super) image: Image,
+    pub(crate) image: Image,
     /// Contents that the WIM does not have yet.
     pub(super) new: HashMap<Sha1Hash, Arc<Vec<u8>>>,
     pub(super) is_changed: bool,
@@ -42,7 +42,7 @@ impl WimTree {
     }
 
     /// Ids are checked once, here: whoever made one up gets an error.
-    pub(super) fn file(&self, node: NodeId) -> Result<FileId> {
+    pub(crate) fn file(&self, node: NodeId) -> Result<FileId> {
         let file = self.image.file_of(node.0);
         file.ok_or_else(|| Error::not_found(format!("the image has no file {}", node.0)))
     }
@@ -64,7 +64,16 @@ impl WimTree {
         Ok(self.wim.blob(&stream.hash)?.map_or(Content::Empty, Content::Stored))
     }
 
-    pub(super) fn size_of(&self, stream: &Stream) -> Result<u64> {
+    /// Opens a stream, of whatever kind.
+    pub(crate) fn reader_of(&self, stream: &Stream) -> Result<Box<dyn StreamRead + '_>> {
+        Ok(match self.content(stream)? {
+            Content::Empty => Box::new(&[][..]),
+            Content::Stored(blob) => Box::new(self.wim.reader(blob)?),
+            Content::New(bytes) => Box::new(bytes),
+        })
+    }
+
+    pub(crate) fn size_of(&self, stream: &Stream) -> Result<u64> {
         Ok(match self.content(stream)? {
             Content::Empty => 0,
             Content::Stored(blob) => blob.size,
@@ -86,6 +95,22 @@ impl WimTree {
             Finding::new(Level::Damage, "wim-content", format!("{place}{path}"), error.to_string())
         };
         missing.map(finding).collect()
+    }
+}
+
+impl StreamRead for BlobReader<'_> {
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        BlobReader::read_at(self, offset, buf)
+    }
+}
+
+/// A content in memory.
+impl StreamRead for &[u8] {
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let rest = &self[offset.min(self.len() as u64) as usize..];
+        let len = buf.len().min(rest.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
     }
 }
 
@@ -156,16 +181,15 @@ impl Tree for WimTree {
         })
     }
 
+    fn reader(&self, node: NodeId, name: &[u16]) -> Result<Box<dyn StreamRead + '_>> {
+        self.reader_of(self.stream(self.file(node)?, name)?)
+    }
+
     fn stream_at(&self, node: NodeId, name: &[u16], offset: u64, buf: &mut [u8]) -> Result<usize> {
         match self.content(self.stream(self.file(node)?, name)?)? {
             Content::Empty => Ok(0),
             Content::Stored(blob) => self.wim.read_at(blob, offset, buf),
-            Content::New(bytes) => {
-                let start = offset.min(bytes.len() as u64) as usize;
-                let len = buf.len().min(bytes.len() - start);
-                buf[..len].copy_from_slice(&bytes[start..start + len]);
-                Ok(len)
-            }
+            Content::New(mut bytes) => bytes.read_at(offset, buf),
         }
     }
 
