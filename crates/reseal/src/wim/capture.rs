@@ -253,7 +253,9 @@ impl<'a, 'o> Capture<'a, 'o> {
         for stream in &stat.streams {
             // WOF keeps what it makes of the content in a stream of its own.
             let is_wof = stat.wof.is_some() && stream.name == "WofCompressedData".encode_utf16().collect::<Vec<u16>>();
-            if is_wof {
+            // Beside what a reparse point points at, an entry of a WIM does not tell an empty content from none.
+            let is_nothing = self.image.is_reparse(file) && stream.name.is_empty() && stream.size == 0;
+            if is_wof || is_nothing {
                 continue;
             }
             self.image.set_stream(file, &stream.name, [0; 20]);

@@ -1,5 +1,7 @@
 //! WIM files: which image is meant, what the XML data says of each, and whether all of it is sound.
 
+mod apply;
+mod applying;
 mod capture;
 mod commit;
 mod description;
@@ -25,6 +27,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use apply::{ApplyOptions, ApplyPlanned, ApplyReport, wim_apply};
+pub use applying::Applied;
 pub use capture::{CaptureOptions, wim_capture};
 pub(crate) use commit::WimCommit;
 pub(crate) use images::WimImages;
