@@ -1,10 +1,10 @@
 //! `reseal wim`.
 
-use crate::args::{CompressWith, ProgressMode, Wim, now};
+use crate::args::{CompressWith, Edit, ProgressMode, Wim, now};
 use crate::progress::Progress;
 use crate::{Exit, render};
 use anyhow::Result;
-use reseal::{CaptureOptions, WimCompression, WimFile, WimInfo, WimPart, WimResult};
+use reseal::{ApplyOptions, CaptureOptions, Inputs, WimCompression, WimFile, WimInfo, WimPart, WimResult};
 use std::path::Path;
 
 pub(crate) fn wim(command: &Wim) -> Result<Exit> {
@@ -42,6 +42,7 @@ pub(crate) fn wim(command: &Wim) -> Result<Exit> {
             }
             Ok(Exit::Done)
         }
+        Wim::Apply { source, image, edit } => apply(source, image, edit),
         Wim::Optimize { file, output, rebuild: _, json } => {
             let progress = Progress::new(ProgressMode::Auto);
             let done = reseal::wim_optimize(file, output.as_deref(), &progress)?;
@@ -96,6 +97,48 @@ fn split(file: &Path, output: &Path, size: u64, check: bool, json: bool) -> Resu
             |part: &WimPart| format!("{}: {} bytes, {} contents\n", part.output.display(), part.bytes, part.contents);
         done.parts.iter().for_each(|part| render::out(&line(part)));
     }
+    Ok(Exit::Done)
+}
+
+fn apply(source: &str, image: &str, edit: &Edit) -> Result<Exit> {
+    let now = match edit.now() {
+        Ok(now) if edit.installation.is_none() => now,
+        Ok(_) => {
+            render::note(
+                "error: --installation goes with images that hold one; an image is applied to an empty volume",
+            );
+            return Ok(Exit::Usage);
+        }
+        Err(e) => {
+            render::note(&format!("error: {e:#}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let inputs = Inputs::seeded("wim-apply", now);
+    let options = ApplyOptions { allow: edit.allow.clone() };
+    let opened = edit.open(image)?;
+    let progress = Progress::new(edit.progress);
+    let planned = reseal::wim_apply(source, opened, &options, &inputs, &progress)?;
+    let report = match &edit.output {
+        _ if edit.dry_run => planned.report().clone(),
+        Some(output) => planned.commit_to(output, &progress)?,
+        None => planned.commit_in_place(edit.how(), &progress)?,
+    };
+    drop(progress);
+    if edit.json {
+        render::json(&report)?;
+        return Ok(Exit::Done);
+    }
+    let done = &report.applied;
+    let mut text = format!("{}:{} › {} › {}\n", report.wim, report.index, report.image, report.partition);
+    text += &format!("  {} files with {} further names, {} folders", done.files, done.hard_links, done.folders);
+    text += &format!(", {} reparse points, {} named streams\n", done.reparse_points, done.named_streams);
+    text += &format!("  {} bytes in {} contents, {} descriptors\n", done.bytes, done.contents, done.descriptors);
+    text += &render::findings(&report.findings);
+    if let (Some(output), Some(method)) = (&report.output, report.method) {
+        text += &format!("{}: written ({method})\n", output.display());
+    }
+    render::out(&text);
     Ok(Exit::Done)
 }
 

@@ -17,6 +17,8 @@ pub(crate) mod kind {
     pub(crate) const INDEX_ALLOCATION: u32 = 0xa0;
     pub(crate) const BITMAP: u32 = 0xb0;
     pub(crate) const REPARSE_POINT: u32 = 0xc0;
+    pub(crate) const EA_INFORMATION: u32 = 0xd0;
+    pub(crate) const EA: u32 = 0xe0;
     pub(crate) const LOGGED_UTILITY_STREAM: u32 = 0x100;
     pub(crate) const END: u32 = 0xffff_ffff;
 }

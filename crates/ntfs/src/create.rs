@@ -1,6 +1,7 @@
 //! New files and folders.
 
 use crate::attribute::{kind, name};
+use crate::attributes::settable;
 use crate::file::{File, Record};
 use crate::file_edit::FileEdit;
 use crate::file_name::{DIRECTORY, Namespace};
@@ -26,6 +27,38 @@ pub enum NewName<'a> {
     Windows(&'a [u16]),
     /// As in a case-sensitive folder: only exactly the same name is in the way, and there is no twin.
     Exact(&'a [u16]),
+    /// A name and its 8.3 name as somebody else gave them. No other name of the folder may be the same as one of them without
+    /// regard to case. Without an 8.3 name a legal 8.3 name is both, as in Windows, and a longer one has no twin.
+    Given(&'a [u16], Option<&'a [u16]>),
+}
+
+impl<'a> NewName<'a> {
+    fn units(self) -> &'a [u16] {
+        let (NewName::Windows(units) | NewName::Exact(units) | NewName::Given(units, _)) = self;
+        units
+    }
+
+    /// Why no folder takes it, whatever else is in there.
+    pub fn fault(self) -> Option<&'static str> {
+        let short = match self {
+            NewName::Given(_, Some(short)) if !short_name::may_be_short(short) => Some("its 8.3 name is none"),
+            _ => None,
+        };
+        short_name::fault(self.units()).or(short)
+    }
+}
+
+/// What a new file or folder starts with.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFile<'a> {
+    /// Its content; none for a folder.
+    pub data: Option<&'a [u8]>,
+    /// Its security descriptor.
+    pub security: Security<'a>,
+    /// Created, content changed, record changed, accessed. The third is when the folder that it lies in changed.
+    pub times: [FileTime; 4],
+    /// `FILE_ATTRIBUTE_*`, of which those count that [`Volume::set_attributes`] sets.
+    pub attributes: u32,
 }
 
 impl Volume {
@@ -66,24 +99,29 @@ impl Volume {
         security: Security<'_>,
         now: FileTime,
     ) -> Result<FileReference> {
-        self.operation(|volume| volume.create(parent, name, data, security, now)).map_err(|e| {
-            let (NewName::Windows(units) | NewName::Exact(units)) = name;
-            e.within(format!("creating `{}` in folder {parent}", reseal_dtyp::utf16_lossy(units)))
-        })
+        let attributes = if data.is_none() { 0 } else { file_attribute::ARCHIVE };
+        self.create_with(parent, name, &NewFile { data, security, times: [now; 4], attributes })
     }
 
-    fn create(
+    /// Makes a file or folder with times and attributes of its own; errors as in [`Volume::create_file`], and `Conflict` for an
+    /// 8.3 name that is none.
+    pub fn create_with(
         &mut self,
         parent: FileReference,
         name: NewName<'_>,
-        data: Option<&[u8]>,
-        security: Security<'_>,
-        now: FileTime,
+        new: &NewFile<'_>,
     ) -> Result<FileReference> {
+        self.operation(|volume| volume.create(parent, name, new))
+            .map_err(|e| e.within(format!("creating `{}` in folder {parent}", reseal_dtyp::utf16_lossy(name.units()))))
+    }
+
+    fn create(&mut self, parent: FileReference, name: NewName<'_>, new: &NewFile<'_>) -> Result<FileReference> {
+        let NewFile { data, security, times, attributes } = *new;
         let mut folder = self.edit_folder(parent)?;
         let names = match name {
             NewName::Windows(units) => self.new_names(&mut folder, units, None)?,
             NewName::Exact(units) => self.exact_name(&mut folder, units)?,
+            NewName::Given(units, short) => self.given_names(&folder, units, short)?,
         };
         let is_directory = data.is_none();
         let id = self.security_id(security, parent, is_directory)?;
@@ -91,9 +129,9 @@ impl Volume {
         let mut record = self.new_record(if is_directory { flag::DIRECTORY } else { 0 })?;
         let reference = record.view()?.reference();
         let size = data.map_or(0, |d| d.len() as u64);
-        let attributes = if is_directory { 0 } else { file_attribute::ARCHIVE };
-        record.insert(standard_information(attributes, id, now), &self.upcase)?;
-        let mut facts = Duplicated { times: [now; 4], allocated: 0, size, attributes, reparse_tag: 0 };
+        let attributes = settable(attributes, is_directory);
+        record.insert(standard_information(attributes, id, times), &self.upcase)?;
+        let mut facts = Duplicated { times, allocated: 0, size, attributes, reparse_tag: 0 };
         if is_directory {
             facts.attributes |= DIRECTORY;
         }
@@ -126,7 +164,7 @@ impl Volume {
             let value = names_edit::value(parent, name, *namespace, &facts);
             self.enter(&mut folder, reference, &value)?;
         }
-        stamp(&mut folder.edit, now)?;
+        stamp(&mut folder.edit, times[2])?;
         folder.finish(self)?;
         self.recount_usage()?;
         if let (Some(clusters), Some(data)) = (clusters, data) {
@@ -172,6 +210,38 @@ impl Volume {
             }
             _ => Ok(vec![(name.to_vec(), Namespace::Posix)]),
         }
+    }
+
+    /// A name and its 8.3 name as they are given.
+    fn given_names(
+        &self,
+        folder: &TreeEdit,
+        name: &[u16],
+        short: Option<&[u16]>,
+    ) -> Result<Vec<(Vec<u16>, Namespace)>> {
+        let text = |name: &[u16]| reseal_dtyp::utf16_lossy(name);
+        let refuse = |detail: String| Err(Error::new(Kind::Conflict, detail));
+        if let Some(fault) = short_name::fault(name) {
+            return refuse(format!("`{}` is no legal name: {fault}", text(name)));
+        }
+        if let Some(short) = short.filter(|short| !short_name::may_be_short(short)) {
+            return refuse(format!("`{}` is no legal 8.3 name", text(short)));
+        }
+        for name in std::iter::once(name).chain(short) {
+            if let Some((other, _)) = self.find_name(&folder.tree, name)? {
+                return refuse(format!("`{}` exists: file {other}", text(name)));
+            }
+        }
+        let same =
+            |a: &[u16], b: &[u16]| self.upcase.compare_ignoring_case(a.iter().copied(), b.iter().copied()).is_eq();
+        Ok(match short {
+            Some(short) if !same(short, name) => {
+                vec![(name.to_vec(), Namespace::Win32), (short.to_vec(), Namespace::Dos)]
+            }
+            Some(_) => vec![(name.to_vec(), Namespace::Win32AndDos)],
+            None if short_name::is_short(name) => vec![(name.to_vec(), Namespace::Win32AndDos)],
+            None => vec![(name.to_vec(), Namespace::Win32)],
+        })
     }
 
     /// The names that a file called `name` gets in a folder. `keep` is a twin that it has already and may keep.
@@ -230,10 +300,10 @@ impl Volume {
 }
 
 /// The 72-byte form.
-fn standard_information(attributes: u32, security_id: u32, now: FileTime) -> Vec<u8> {
+fn standard_information(attributes: u32, security_id: u32, times: [FileTime; 4]) -> Vec<u8> {
     let mut value = [0; 0x48];
-    for i in 0..4 {
-        value[8 * i..8 * i + 8].copy_from_slice(&now.0.to_le_bytes());
+    for (field, time) in value.chunks_exact_mut(8).zip(times) {
+        field.copy_from_slice(&time.0.to_le_bytes());
     }
     value[0x20..0x24].copy_from_slice(&attributes.to_le_bytes());
     value[0x34..0x38].copy_from_slice(&security_id.to_le_bytes());

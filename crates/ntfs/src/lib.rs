@@ -14,6 +14,7 @@
 mod allocate;
 mod attribute;
 mod attribute_list;
+mod attributes;
 mod bits;
 mod check;
 mod content;
@@ -42,7 +43,9 @@ mod reference;
 mod remove;
 mod remove_tree;
 mod rename;
+mod reparse;
 mod replace;
+mod reserve;
 mod rewrite_sids;
 mod runs;
 mod scan;
@@ -68,7 +71,7 @@ mod write;
 
 pub use check::{Stage, StageResult, Visitor};
 pub use content::{StreamExtent, StreamReader};
-pub use create::NewName;
+pub use create::{NewFile, NewName};
 pub use directory::DirEntry;
 pub use file_name::{FileName, NameView, Namespace};
 pub use free_space::FreeClusters;

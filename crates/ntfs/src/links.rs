@@ -87,10 +87,11 @@ impl Volume {
         edit.finish(self)
     }
 
-    /// Sets the four times of a file (created, content changed, record changed, accessed), in all its names too.
+    /// Sets the four times of a file (created, content changed, record changed, accessed), in all its names too; of the root in
+    /// its record only.
     pub fn set_times(&mut self, reference: FileReference, times: [FileTime; 4]) -> Result<()> {
         self.operation(|volume| {
-            volume.refuse_own(reference)?;
+            volume.refuse_own_but_root(reference)?;
             let mut edit = FileEdit::new(volume.file(reference)?);
             let spot = edit.spot(kind::STANDARD_INFORMATION, &[])?;
             let spot =
@@ -99,7 +100,7 @@ impl Volume {
             for (field, time) in value.chunks_exact_mut(8).zip(times) {
                 field.copy_from_slice(&time.0.to_le_bytes());
             }
-            volume.sync_names(&mut edit, |facts| facts.times = times)?;
+            volume.sync_names_but_root(&mut edit, |facts| facts.times = times)?;
             edit.finish(volume)
         })
         .map_err(|e| e.within(format!("file {reference}")))

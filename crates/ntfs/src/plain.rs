@@ -1,6 +1,7 @@
 //! Content that was compressed, sparse or stored by WOF, stored plainly when it is replaced.
 
 use crate::attribute::{flag, kind, name};
+use crate::attributes::change_attributes;
 use crate::file_edit::FileEdit;
 use crate::names_edit::Duplicated;
 use crate::record_edit;
@@ -75,7 +76,7 @@ impl Volume {
             self.drop_attribute(edit, kind::REPARSE_POINT, &[])?;
             self.drop_attribute(edit, kind::DATA, name::WOF)?;
         }
-        clear_attributes(edit, cleared.attributes)?;
+        change_attributes(edit, cleared.attributes, 0)?;
         self.drop_attribute(edit, kind::DATA, stream)?;
         edit.insert(self, record_edit::resident(kind::DATA, stream, &[], false))?;
         let spot = edit.spot(kind::DATA, stream)?;
@@ -112,14 +113,4 @@ impl Volume {
         }
         Ok(true)
     }
-}
-
-/// Clears `FILE_ATTRIBUTE_*` bits in `$STANDARD_INFORMATION`.
-fn clear_attributes(edit: &mut FileEdit, bits: u32) -> Result<()> {
-    let Some(spot) = edit.spot(kind::STANDARD_INFORMATION, &[])? else { return Ok(()) };
-    if let Some(field) = edit.value_mut(spot)?.get_mut(0x20..0x24) {
-        let old = u32::from_le_bytes([field[0], field[1], field[2], field[3]]);
-        field.copy_from_slice(&(old & !bits).to_le_bytes());
-    }
-    Ok(())
 }

@@ -28,7 +28,7 @@ impl Volume {
     }
 
     fn replace_stream(&mut self, reference: FileReference, stream: &[u16], data: &[u8], now: FileTime) -> Result<()> {
-        self.refuse_own(reference)?;
+        self.refuse_own_but_root(reference)?;
         let file = self.file(reference)?;
         let old = file.stream(kind::DATA, stream, &self.geometry)?;
         let mut edit = FileEdit::new(file);
@@ -54,7 +54,7 @@ impl Volume {
     /// Takes a named stream away, its clusters are freed and zeroed. `NotFound` when there is none; the unnamed stream stays.
     pub fn remove_stream(&mut self, reference: FileReference, stream: &[u16], now: FileTime) -> Result<()> {
         self.operation(|volume| {
-            volume.refuse_own(reference)?;
+            volume.refuse_own_but_root(reference)?;
             let mut edit = FileEdit::new(volume.file(reference)?);
             if stream.is_empty() || edit.spot(kind::DATA, stream)?.is_none() {
                 let text = reseal_dtyp::utf16_lossy(stream);
@@ -77,7 +77,7 @@ impl Volume {
         stamp(&mut edit, now)?;
         let size = data.len() as u64;
         let allocated = target.as_ref().map_or(size.next_multiple_of(8), |clusters| clusters.allocated);
-        self.sync_names(&mut edit, |facts| {
+        self.sync_names_but_root(&mut edit, |facts| {
             facts.times[1] = now;
             facts.times[2] = now;
             cleared.apply(facts);

@@ -3,6 +3,7 @@
 use crate::attribute::{kind, name};
 use crate::file_edit::{FileEdit, set_sizes};
 use crate::inherit;
+use crate::record_edit;
 use crate::reference::{FileReference, system};
 use crate::security::{BLOCK, HEADER, MAX_ENTRY, Place, hash};
 use crate::stat::StandardInformation;
@@ -26,10 +27,13 @@ pub enum Security<'a> {
 }
 
 impl Volume {
-    /// Gives a file another security descriptor.
+    /// Gives a file another security descriptor. One that lies in the file itself, as the root's does after formatting by others
+    /// than Windows, goes.
     pub fn set_security_id(&mut self, reference: FileReference, security: Security<'_>) -> Result<()> {
         self.operation(|volume| {
-            crate::replace::refuse_system(reference)?;
+            if reference.record() != system::ROOT {
+                crate::replace::refuse_system(reference)?;
+            }
             let file = volume.file(reference)?;
             let is_directory = file.base()?.is_directory();
             let parent = crate::stat::names(&file)?.first().map_or(volume.root(), |n| n.parent);
@@ -38,11 +42,14 @@ impl Volume {
             let spot = edit.spot(kind::STANDARD_INFORMATION, &[])?;
             let spot =
                 spot.ok_or_else(|| Error::damaged("file record", "$STANDARD_INFORMATION", 0, "there is none"))?;
-            let field =
-                edit.value_mut(spot)?.get_mut(StandardInformation::SECURITY_ID..StandardInformation::SECURITY_ID + 4);
-            match field {
-                Some(field) => field.copy_from_slice(&id.to_le_bytes()),
-                None => return Err(Error::unsupported("the file has a record of NTFS 1.2, without a security id")),
+            let mut value = edit.value_mut(spot)?.to_vec();
+            // The form of NTFS 1.2 is shorter and has no security id; the fields that it lacks are zero.
+            value.resize(value.len().max(StandardInformation::LEN), 0);
+            value[StandardInformation::SECURITY_ID..][..4].copy_from_slice(&id.to_le_bytes());
+            edit.replace(spot, record_edit::resident(kind::STANDARD_INFORMATION, &[], &value, false))?;
+            if edit.spot(kind::SECURITY_DESCRIPTOR, &[])?.is_some() {
+                volume.drop_attribute(&mut edit, kind::SECURITY_DESCRIPTOR, &[])?;
+                volume.own_descriptors = std::sync::OnceLock::new();
             }
             edit.finish(volume)?;
             // The descriptor may name another owner.

@@ -32,6 +32,12 @@ pub(crate) fn is_short(name: &[u16]) -> bool {
     parts.next().is_none() && good(base, 8) && extension.is_none_or(|e| good(e, 3))
 }
 
+/// Whether Windows may have given this 8.3 name: besides those of [`is_short`], ones with letters of another code page.
+pub(crate) fn may_be_short(name: &[u16]) -> bool {
+    let ascii: Vec<u16> = name.iter().map(|&u| if (0xa1..0xd800).contains(&u) { 0x5f } else { u }).collect();
+    is_short(&ascii)
+}
+
 fn upper(unit: u16) -> u16 {
     if (0x61..=0x7a).contains(&unit) { unit - 0x20 } else { unit }
 }

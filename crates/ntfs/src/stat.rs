@@ -32,6 +32,8 @@ pub struct StandardInformation {
 impl StandardInformation {
     /// Offset of the security id in the 72-byte form.
     pub(crate) const SECURITY_ID: usize = 0x34;
+    /// Length of that form in bytes.
+    pub(crate) const LEN: usize = 0x48;
 
     pub(crate) fn read(value: &[u8], at: u64) -> Result<StandardInformation> {
         let view = View::new("$STANDARD_INFORMATION", at, value);
@@ -39,7 +41,7 @@ impl StandardInformation {
         for (i, time) in times.iter_mut().enumerate() {
             *time = FileTime(view.u64(8 * i, "times")?);
         }
-        let long = value.len() >= 0x48;
+        let long = value.len() >= Self::LEN;
         Ok(StandardInformation {
             times,
             attributes: view.u32(0x20, "FileAttributes")?,

@@ -7,7 +7,7 @@ mod rig;
 
 use reseal_disk::MemoryDisk;
 use reseal_dtyp::{FileTime, Kind, Result};
-use reseal_ntfs::{FileName, FileReference, Namespace, NewName, Scanned, Security, Volume};
+use reseal_ntfs::{FileName, FileReference, Namespace, NewFile, NewName, Scanned, Security, Volume};
 use rig::{NOW, Random, Watched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +22,25 @@ struct Node {
     is_folder: bool,
     /// Created and changed.
     times: (FileTime, FileTime),
+    /// Of those that anybody may set.
+    attributes: u32,
+    reparse: Option<Vec<u8>>,
+    object_id: Option<Vec<u8>>,
+}
+
+/// The attributes that anybody may set, and what says that there is a reparse point.
+const SETTABLE: u32 = 0x0018_3127;
+const REPARSE_POINT: u32 = 0x400;
+
+impl Node {
+    fn is_reparse(&self) -> u32 {
+        if self.reparse.is_some() { REPARSE_POINT } else { 0 }
+    }
+
+    /// Whether entries may come into it: Windows would look for them where a link leads.
+    fn takes_entries(&self) -> bool {
+        self.reparse.as_ref().is_none_or(|data| data[3] & 0x10 != 0)
+    }
 }
 
 /// What should be on the volume, in one folder.
@@ -126,7 +145,9 @@ impl Play {
     fn folder(&mut self) -> FileReference {
         let any = self.model.children.len() as u64;
         let index = if self.random.below(2) == 0 { self.random.below(3) } else { self.random.below(any) };
-        *self.model.children.keys().nth(index.min(any - 1) as usize).unwrap()
+        let folder = *self.model.children.keys().nth(index.min(any - 1) as usize).unwrap();
+        let takes = self.model.nodes.get(&folder).is_none_or(Node::takes_entries);
+        if takes { folder } else { self.model.top }
     }
 
     fn name(&mut self) -> Units {
@@ -191,12 +212,19 @@ impl Play {
             22..=27 => self.stream(),
             28..=34 => self.link(),
             35..=44 => self.rename(),
-            45..=48 => self.times(),
+            45 | 46 => self.times(),
+            47 => self.attributes(),
+            48 => self.reparse(),
             49 => self.remove_tree(),
             50..=59 if crowded => self.remove(),
             60..=69 if crowded => self.unlink(),
             50..=59 => self.unlink(),
-            60..=66 => self.create(true),
+            60..=65 => self.create(true),
+            66 => self.object_id(),
+            67..=74 => self.create_given(),
+            75 | 76 => self.attributes(),
+            77..=79 => self.reparse(),
+            80..=83 => self.reserve(),
             _ => self.create(false),
         }
     }
@@ -224,13 +252,139 @@ impl Play {
             return;
         }
         let Some(file) = self.happened(made) else { return };
-        let mut node = Node { is_folder: folder, times: (NOW, NOW), ..Node::default() };
+        let attributes = if folder { 0 } else { 0x20 };
+        let mut node = Node { is_folder: folder, times: (NOW, NOW), attributes, ..Node::default() };
         node.streams.extend(data.map(|d| (Units::new(), d)));
         assert!(self.model.nodes.insert(file, node).is_none());
         if folder {
             self.model.children.insert(file, BTreeMap::new());
         }
         self.model.add_name(file, parent, &name);
+    }
+
+    /// A name and its 8.3 name, or none, as a backup has them, with attributes and times.
+    fn create_given(&mut self) {
+        let (parent, name) = (self.folder(), self.name());
+        let folder = self.random.below(4) == 0;
+        let number = self.random.below(200);
+        let short = match self.random.below(4) {
+            0 => None,
+            1 => Some(name.clone()),
+            2 => Some(wide(&format!("GRÖSS~{number}.TXT"))),
+            _ => Some(wide(&format!("GIVEN~{number}"))),
+        };
+        let data = if folder { None } else { Some(self.content()) };
+        let attributes = self.random.next() as u32;
+        let times = [NOW, FileTime(NOW.0 + number), NOW, NOW];
+        let is_short = |n: &[u16]| n.iter().position(|&u| u == 0x2e).unwrap_or(n.len()) <= 8 && n.len() <= 12;
+        let legal = short.as_deref().is_none_or(|s| is_short(s) && !s.iter().any(|&u| u == 0x20 || u >= 0xd800));
+        let taken = [Some(&name), short.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|n| self.volume.lookup(parent, n).unwrap().is_some());
+        let new = NewFile { data: data.as_deref(), security: Security::Inherit, times, attributes };
+        let made = self.volume.create_with(parent, NewName::Given(&name, short.as_deref()), &new);
+        if taken || !legal {
+            assert_eq!(made.unwrap_err().kind(), Kind::Conflict);
+            return;
+        }
+        let Some(file) = self.happened(made) else { return };
+        let names = self.volume.names_of(file).unwrap();
+        let dos = names.iter().find(|n| n.namespace == Namespace::Dos).map(|n| &n.name);
+        assert_eq!(dos, short.as_ref().filter(|s| **s != name), "8.3 name of {file}");
+        let attributes = attributes & SETTABLE & if folder { !0x100 } else { !0 };
+        let mut node = Node { is_folder: folder, times: (times[0], times[1]), attributes, ..Node::default() };
+        node.streams.extend(data.map(|d| (Units::new(), d)));
+        assert!(self.model.nodes.insert(file, node).is_none());
+        if folder {
+            self.model.children.insert(file, BTreeMap::new());
+        }
+        self.model.add_name(file, parent, &name);
+    }
+
+    fn attributes(&mut self) {
+        let folders = self.random.below(3) == 0;
+        let Some(file) = self.pick(folders) else { return };
+        let attributes = self.random.next() as u32;
+        let done = self.volume.set_attributes(file, attributes, NOW);
+        if self.happened(done).is_some() {
+            let node = self.model.nodes.get_mut(&file).unwrap();
+            node.attributes = attributes & SETTABLE & if folders { !0x100 } else { !0 };
+        }
+    }
+
+    /// Makes a reparse point, gives one other data, or takes it away.
+    fn reparse(&mut self) {
+        let folders = self.random.below(3) == 0;
+        let Some(file) = self.pick(folders) else { return };
+        let node = &self.model.nodes[&file];
+        if node.reparse.is_some() && self.random.below(2) == 0 {
+            let done = self.volume.remove_reparse(file, NOW);
+            if self.happened(done).is_some() {
+                self.model.nodes.get_mut(&file).unwrap().reparse = None;
+            }
+            return;
+        }
+        // A cloud file, which as a folder may have entries; the link of a packaged program; somebody's own.
+        let (tag, header) = [(0x9000_601au32, 8), (0x8000_001b, 8), (0x4711, 24)][self.random.below(3) as usize];
+        let len = match self.random.below(3) {
+            0 => self.random.below(60),
+            1 => self.random.below(2000),
+            _ => 16384 - 24 - self.random.below(3),
+        } as usize;
+        let mut data = vec![0; header];
+        data[..4].copy_from_slice(&tag.to_le_bytes());
+        data[4..6].copy_from_slice(&(len as u16).to_le_bytes());
+        data.extend(self.random.bytes(len));
+        let other = node.reparse.as_ref().is_some_and(|old| old[..4] != data[..4]);
+        let full = tag & 0x1000_0000 == 0 && self.model.children.get(&file).is_some_and(|c| !c.is_empty());
+        let done = self.volume.set_reparse(file, &data, NOW);
+        if other || full {
+            assert_eq!(done.unwrap_err().kind(), Kind::Conflict);
+        } else if self.happened(done).is_some() {
+            self.model.nodes.get_mut(&file).unwrap().reparse = Some(data);
+        }
+    }
+
+    fn object_id(&mut self) {
+        let folders = self.random.below(3) == 0;
+        let Some(file) = self.pick(folders) else { return };
+        let mut id = vec![0x11; if self.random.below(2) == 0 { 16 } else { 64 }];
+        id[0] = self.random.below(100) as u8;
+        let taken = self.model.nodes.values().filter_map(|n| n.object_id.as_ref()).any(|other| other[..16] == id[..16]);
+        let has = self.model.nodes[&file].object_id.is_some();
+        let done = self.volume.set_object_id(file, &id, NOW);
+        if taken || has {
+            assert_eq!(done.unwrap_err().kind(), Kind::Conflict);
+        } else if self.happened(done).is_some() {
+            self.model.nodes.get_mut(&file).unwrap().object_id = Some(id);
+        }
+    }
+
+    /// A new stream of a file or folder that gets its content in parts.
+    fn reserve(&mut self) {
+        let folders = self.random.below(4) == 0;
+        let Some(file) = self.pick(folders) else { return };
+        let name = wide(&format!("long {}", self.random.below(10)));
+        let data = self.content();
+        let exists = self.model.nodes[&file].streams.get(&name).is_some_and(|old| !old.is_empty());
+        let done = self.volume.reserve(file, &name, data.len() as u64, NOW);
+        if exists || data.is_empty() {
+            assert_eq!(done.unwrap_err().kind(), Kind::Conflict);
+            return;
+        }
+        if self.happened(done).is_none() {
+            return;
+        }
+        assert!(self.volume.read(file, &name).unwrap() == vec![0; data.len()], "what was not written is not zero");
+        let step = 1 + self.random.below(20_000) as usize;
+        for part in data.chunks(step) {
+            self.volume.append(file, &name, part).unwrap();
+        }
+        assert_eq!(self.volume.append(file, &name, b"more").unwrap_err().kind(), Kind::Conflict);
+        let node = self.model.nodes.get_mut(&file).unwrap();
+        node.streams.insert(name, data);
+        node.times.1 = NOW;
     }
 
     fn replace(&mut self) {
@@ -375,6 +529,8 @@ impl Play {
                 let shown = reseal_dtyp::utf16_lossy(&entry.name);
                 assert_eq!(left.remove(&entry.name), Some(entry.reference), "{shown} in folder {folder}");
                 let node = &self.model.nodes[&entry.reference];
+                let attributes = entry.attributes & (SETTABLE | REPARSE_POINT);
+                assert_eq!(attributes, node.attributes | node.is_reparse(), "attributes of {shown}");
                 if !node.is_folder {
                     assert_eq!(entry.size, node.streams[&Units::new()].len() as u64, "{shown}");
                     assert_eq!((entry.times[0], entry.times[1]), node.times, "{shown}");
@@ -392,10 +548,17 @@ impl Play {
             assert_eq!(stat.is_directory, node.is_folder);
             let streams: BTreeSet<_> = stat.streams.iter().map(|s| s.name.clone()).collect();
             assert!(streams.iter().eq(node.streams.keys()), "streams of {file}");
+            assert_eq!(stat.standard.attributes & (SETTABLE | REPARSE_POINT), node.attributes | node.is_reparse());
+            assert!(volume.reparse_data(file).unwrap() == node.reparse, "reparse data of {file}");
             for (name, data) in &node.streams {
                 assert!(volume.read(file, name).unwrap() == *data, "stream {name:?} of {file}");
             }
         }
+        let tag = |data: &Vec<u8>| u32::from_le_bytes([data[0], data[1], data[2], data[3]]);
+        let nodes = self.model.nodes.iter();
+        let expected: BTreeSet<_> =
+            nodes.filter_map(|(file, node)| Some((tag(node.reparse.as_ref()?), *file))).collect();
+        assert_eq!(volume.reparse_points().unwrap().into_iter().collect::<BTreeSet<_>>(), expected);
         records
     }
 
@@ -414,6 +577,16 @@ impl Play {
             // The model does not follow when the content of a folder changes.
             let changed = if node.is_folder { file.times[1] } else { node.times.1.0 };
             assert_eq!((file.times[0], file.times[1]), (node.times.0.0, changed), "times of {reference}");
+            let attributes = file.names.iter().map(|n| n.attributes).chain([file.attributes]);
+            for attributes in attributes {
+                let attributes = attributes & (SETTABLE | REPARSE_POINT);
+                assert_eq!(attributes, node.attributes | node.is_reparse(), "attributes of {reference}");
+            }
+            assert!(file.reparse == node.reparse, "reparse data of {reference}");
+            let object_id = file.content.iter().find(|a| a.kind == 0x40).map(|a| (a.size, a.checksum));
+            let expected = node.object_id.as_ref();
+            let expected = expected.map(|id| (id.len() as u64, Some(rig::ntfs_3g::checksum(id))));
+            assert_eq!(object_id, expected, "object id of {reference}");
             let streams = file.streams().map(|s| (&s.name, s.size, s.checksum));
             let expected = node.streams.iter();
             let expected = expected.map(|(name, data)| (name, data.len() as u64, Some(rig::ntfs_3g::checksum(data))));

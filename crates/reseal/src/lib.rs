@@ -100,6 +100,7 @@ pub use tree::{DescriptorCounts, NewSecurity, NodeId, Stat, StreamRead, Survey, 
 pub use unattend::{Complaint, Gravity, LintFor, lint_answer_file};
 pub use unwiped::Unwiped;
 pub use verify::{TRACE_FORMS, Trace, Verification, verify};
+pub use wim::{Applied, ApplyOptions, ApplyPlanned, ApplyReport, wim_apply};
 pub use wim::{CaptureOptions, WimFile, WimImageInfo, WimInfo, WimPart, WimResult, WimSplit};
 pub use wim::{wim_capture, wim_export, wim_optimize, wim_split};
 

@@ -37,6 +37,14 @@ impl Blob {
         self.solid().is_some()
     }
 
+    /// Where it lies, for reading many in order: the solid resource, none for one of its own, and the offset there.
+    pub fn position(&self) -> (Option<usize>, u64) {
+        match self.place {
+            Place::Own(header) => (None, header.offset),
+            Place::Solid { resource, offset } => (Some(resource), offset),
+        }
+    }
+
     /// The solid resource that it lies in.
     pub(crate) fn solid(&self) -> Option<usize> {
         match self.place {

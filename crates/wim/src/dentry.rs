@@ -61,6 +61,27 @@ pub(crate) struct Extra {
     items: Vec<u8>,
 }
 
+/// Tag of an object id among the tagged items: FILE_OBJECTID_BUFFER.
+const OBJECT_ID: u32 = 1;
+
+impl Extra {
+    /// The object id among the tagged items: each is a tag and a length, both of four bytes, then its bytes, padded to eight.
+    pub(crate) fn object_id(&self) -> Option<&[u8]> {
+        let mut rest = self.items.as_slice();
+        while let Some((head, body)) = rest.split_first_chunk::<8>() {
+            let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+            let len = word(4) as usize;
+            let item = body.get(..len)?;
+            match word(0) {
+                0 => return None,
+                OBJECT_ID => return item.get(..64).or_else(|| item.get(..16)),
+                _ => rest = body.get(len.next_multiple_of(8)..)?,
+            }
+        }
+        None
+    }
+}
+
 /// One directory entry as it is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Dentry {

@@ -16,6 +16,7 @@ mod flag {
     pub(super) const READ_ONLY: u32 = 4;
     pub(super) const SPANNED: u32 = 8;
     pub(super) const WRITE_IN_PROGRESS: u32 = 0x40;
+    pub(super) const REPARSE_FIXED: u32 = 0x80;
     pub(super) const XPRESS: u32 = 0x2_0000;
     pub(super) const LZX: u32 = 0x4_0000;
     pub(super) const LZMS: u32 = 0x8_0000;
@@ -203,6 +204,11 @@ impl Header {
     /// That of all parts together.
     pub(crate) fn whole(&self) -> Header {
         Header { flags: self.flags & !flag::SPANNED, ..self.clone() }
+    }
+
+    /// Whether targets of absolute links were made to begin at the root of the image, where they lie in it.
+    pub fn has_fixed_targets(&self) -> bool {
+        self.flags & flag::REPARSE_FIXED != 0
     }
 
     /// Whether it is marked as not to be changed.

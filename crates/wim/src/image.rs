@@ -100,6 +100,11 @@ impl Image {
         &self.file(file).streams
     }
 
+    /// Its object id: 16 bytes, or 64 with the ids of its birth.
+    pub fn object_id(&self, file: FileId) -> Option<&[u8]> {
+        self.file(file).extra.object_id()
+    }
+
     /// The stream that is the file's content, if it has one.
     pub fn content(&self, file: FileId) -> Option<&Stream> {
         self.streams(file).iter().find(|s| s.name.is_empty() && s.kind == StreamKind::Data)

@@ -7,6 +7,7 @@ use crate::image::Image;
 use crate::integrity;
 use crate::parts::Part;
 use crate::resource::ResourceHeader;
+use rayon::prelude::*;
 use reseal_disk::ReadAt;
 use reseal_dtyp::{Error, Kind, Result};
 use sha1::{Digest, Sha1};
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub(crate) const MAX_TABLE: u64 = 500 << 20;
 /// Metadata above this is none of an image: Windows needs some 50 MB.
 const MAX_METADATA: u64 = 2 << 30;
+/// Bytes of a part of a long content.
+const PART: usize = 8 << 20;
 /// XML data above this is none.
 const MAX_XML: u64 = 16 << 20;
 
@@ -248,6 +251,44 @@ impl Wim {
         };
         check_hash("blob", 0, &bytes, &blob.hash)?;
         Ok(bytes)
+    }
+
+    /// The whole content of a blob in parts from its start, for one that is too long for the memory; its SHA-1 is checked when all
+    /// parts were given away.
+    pub fn read_in_parts(&self, blob: &Blob, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut hash = Sha1::new();
+        let mut give = |bytes: &[u8]| {
+            hash.update(bytes);
+            each(bytes)
+        };
+        match &blob.place {
+            Place::Own(header) if header.is_compressed() => {
+                let chunks = Chunks::of_resource(&*self.store, header, self.header.compression, self.header.chunk)?;
+                let at_once = (PART / self.header.chunk.max(1) as usize).max(1);
+                let mut start = 0;
+                while start < chunks.count() {
+                    let end = (start + at_once).min(chunks.count());
+                    let unpack = |index| chunks.unpack(&*self.store, index);
+                    let parts: Vec<Vec<u8>> = (start..end).into_par_iter().map(unpack).collect::<Result<_>>()?;
+                    parts.iter().try_for_each(|part| give(part))?;
+                    start = end;
+                }
+            }
+            _ => {
+                let mut buf = vec![0; PART.min(usize::try_from(blob.size).unwrap_or(PART))];
+                let mut at = 0;
+                while at < blob.size {
+                    let n = self.read_at(blob, at, &mut buf)?;
+                    give(&buf[..n])?;
+                    at += n as u64;
+                }
+            }
+        }
+        if hash.finalize()[..] == blob.hash {
+            return Ok(());
+        }
+        let detail = format!("{} bytes do not have the SHA-1 that is stated", blob.size);
+        Err(Error::damaged("blob", "SHA-1", 0, detail))
     }
 
     /// Part of a blob's content; returns how many bytes there were. The SHA-1 is of the whole, so it is not checked.

@@ -419,6 +419,7 @@ pub(crate) enum CompressWith {
   reseal wim info install.wim
   reseal wim verify install.esd --json
   reseal wim capture sealed.vhdx install.wim --name Pro
+  reseal wim apply install.wim:1 blank.vhdx -o disk.vhdx
   reseal wim optimize custom.wim --rebuild
   reseal wim export install.wim:2 pro.wim
   reseal wim split install.wim install.swm --size 3800M
@@ -441,6 +442,15 @@ pub(crate) enum Wim {
         /// One JSON document on stdout.
         #[arg(long)]
         json: bool,
+    },
+    /// Apply an image to the empty NTFS volume of a disk. `reseal fs check` and `reseal generalize` work on what comes out.
+    Apply {
+        /// install.wim:2 or install.wim:NAME; the only image when nothing is said.
+        source: String,
+        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        image: String,
+        #[command(flatten)]
+        edit: Box<Edit>,
     },
     /// Capture the NTFS volume of a disk as an image of a new WIM. Page, hibernation and swap files, System Volume Information,
     /// recycle bins and Windows\\CSC are left out.

@@ -15,7 +15,7 @@ const MAX_PATH: usize = 32_767;
 /// The part of a file reference that is its record.
 const RECORD: u64 = (1 << 48) - 1;
 
-/// Paths from the root, in small letters, that do not count where only this side has them.
+/// Paths from the root that do not count where only this side has them: what a WIM leaves out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LeaveOut {
     pub(super) side: usize,
@@ -167,7 +167,7 @@ impl Census {
             self.nodes.pop();
         } else if let Some(leave_out) = leave_out.filter(|out| self.node(at).files[1 - out.side].is_none()) {
             let path = self.path(at);
-            if leave_out.paths.contains(&path.to_lowercase().as_str()) {
+            if leave_out.paths.iter().any(|out| out.eq_ignore_ascii_case(&path)) {
                 self.nodes.pop();
                 self.left_out.push(path);
             }

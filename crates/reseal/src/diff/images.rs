@@ -4,11 +4,11 @@ use super::census::LeaveOut;
 use super::filter::Filter;
 use super::ntfs::NtfsSide;
 use super::side::Files;
-use super::wim::{LEFT_OUT, WimSide};
+use super::wim::WimSide;
 use super::{DiffOptions, Side, VolumeDifference, volume};
 use crate::error::{Result, Within};
 use crate::image::Medium;
-use crate::wim::{WimImages, WimTree};
+use crate::wim::{NEVER_CAPTURED, WimImages, WimTree};
 use crate::{Observer, browse};
 use reseal_ntfs::Volume;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub(super) fn compare(
     let disk = [&a, &b].into_iter().position(|opened| !opened.is_wim());
     let sides = [a.side(b.is_wim()), b.side(a.is_wim())];
     let mut out = VolumeDifference::new(place.clone(), Side::Both);
-    let leave_out = disk.map(|side| LeaveOut { side, paths: LEFT_OUT });
+    let leave_out = disk.map(|side| LeaveOut { side, paths: NEVER_CAPTURED });
     volume::compare_files([&*sides[0], &*sides[1]], leave_out, (options, filter), observer, &mut out).within(place)?;
     Ok(out)
 }

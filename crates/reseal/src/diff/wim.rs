@@ -15,21 +15,6 @@ const MAX_REPARSE: u64 = 64 << 10;
 /// The attributes that say something of a file, beside how a volume stores and indexes it.
 const ATTRIBUTES: u32 = 0x7fff;
 
-/// What capturing leaves out unless it is told otherwise, from the volume's root and in small letters: the default list of
-/// DISM, and what setup leaves beside it. A disk that has such a thing does not differ from its WIM by it.
-pub(super) const LEFT_OUT: &[&str] = &[
-    r"\$ntfs.log",
-    r"\hiberfil.sys",
-    r"\pagefile.sys",
-    r"\swapfile.sys",
-    r"\system volume information",
-    r"\recycler",
-    r"\$recycle.bin",
-    r"\$windows.~bt",
-    r"\$windows.~ls",
-    r"\windows\csc",
-];
-
 /// What the names of a folder, in capitals, mean.
 type Folders = HashMap<NodeId, Arc<HashMap<Vec<u16>, NodeId>>>;
 

@@ -52,6 +52,14 @@ impl Image {
             Medium::Wim(wim) => Err(no_disk(wim)),
         }
     }
+
+    /// The disk; `Unsupported` for a WIM.
+    pub(crate) fn into_disk(self) -> Result<DiskImage> {
+        match self.0 {
+            Medium::Disk(disk) => Ok(*disk),
+            Medium::Wim(wim) => Err(no_disk(&wim)),
+        }
+    }
 }
 
 fn no_disk(wim: &WimImages) -> Error {

@@ -32,7 +32,7 @@ const FIRST_ORDINARY: u64 = 24;
 const WOF: u32 = 0x8000_0017;
 
 /// What is never captured, from the volume's root: the default list of DISM, and what setup leaves beside it.
-const EXCLUDED: &[&str] = &[
+pub(crate) const NEVER_CAPTURED: &[&str] = &[
     r"\$ntfs.log",
     r"\hiberfil.sys",
     r"\pagefile.sys",
@@ -139,7 +139,7 @@ struct Pending {
 struct Capture<'a, 'o> {
     volume: &'a Volume,
     writer: &'a mut Writer<'o>,
-    /// In capital letters, as [`EXCLUDED`] has them.
+    /// In capital letters, as [`names::upper`] makes them.
     excluded: Vec<String>,
     image: Image,
     /// Files of the volume that have names in the image already.
@@ -153,7 +153,8 @@ struct Capture<'a, 'o> {
 impl<'a, 'o> Capture<'a, 'o> {
     fn new(volume: &'a Volume, options: &CaptureOptions, writer: &'a mut Writer<'o>) -> Result<Capture<'a, 'o>> {
         let own = options.exclude.iter().map(|path| format!(r"\{}", path.trim_matches(['\\', '/']).replace('/', r"\")));
-        let excluded = EXCLUDED.iter().map(|path| (*path).to_owned()).chain(own).map(|path| upper(&path)).collect();
+        let excluded =
+            NEVER_CAPTURED.iter().map(|path| (*path).to_owned()).chain(own).map(|path| upper(&path)).collect();
         let stat = volume.stat(volume.root())?;
         let mut image =
             Image::new(NewEntry { attributes: attributes(&stat), times: times(&stat), ..NewEntry::default() });
@@ -253,7 +254,9 @@ impl<'a, 'o> Capture<'a, 'o> {
         for stream in &stat.streams {
             // WOF keeps what it makes of the content in a stream of its own.
             let is_wof = stat.wof.is_some() && stream.name == "WofCompressedData".encode_utf16().collect::<Vec<u16>>();
-            if is_wof {
+            // Beside what a reparse point points at, an entry of a WIM does not tell an empty content from none.
+            let is_nothing = self.image.is_reparse(file) && stream.name.is_empty() && stream.size == 0;
+            if is_wof || is_nothing {
                 continue;
             }
             self.image.set_stream(file, &stream.name, [0; 20]);

@@ -1,5 +1,7 @@
 //! WIM files: which image is meant, what the XML data says of each, and whether all of it is sound.
 
+mod apply;
+mod applying;
 mod capture;
 mod change;
 mod commit;
@@ -27,6 +29,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use apply::{ApplyOptions, ApplyPlanned, ApplyReport, wim_apply};
+pub use applying::Applied;
+pub(crate) use capture::NEVER_CAPTURED;
 pub use capture::{CaptureOptions, wim_capture};
 pub(crate) use change::WimEdit;
 pub(crate) use commit::WimCommit;
