@@ -54,51 +54,72 @@ pub(crate) struct Match {
     pub(crate) distance: u32,
 }
 
-/// Hash chains over three bytes: the longest match among the nearest ones.
-#[derive(Default)]
+/// Hash chains over four bytes: the longest match among the nearest ones; besides, where three bytes stood last. Positions are
+/// 16-bit numbers here, so that all of it stays near the processor.
 pub(crate) struct Chains {
-    heads: Vec<u32>,
-    links: Vec<u32>,
-    bits: u32,
+    heads: Box<[u16; 1 << BITS4]>,
+    heads3: Box<[u16; 1 << BITS3]>,
+    links: Vec<u16>,
+}
+
+/// Bits of the hash of four bytes in chains.
+const BITS4: u32 = 15;
+
+impl Default for Chains {
+    fn default() -> Chains {
+        Chains { heads: Box::new([0; 1 << BITS4]), heads3: Box::new([0; 1 << BITS3]), links: Vec::new() }
+    }
 }
 
 impl Chains {
-    /// Forgets everything; positions are below `len` from now on.
+    /// Forgets everything; positions are below `len`, at most 65,536, from now on.
     pub(crate) fn reset(&mut self, len: usize) {
-        self.bits = hash_bits(len, 15);
-        self.heads.clear();
-        self.heads.resize(1 << self.bits, 0);
-        self.links.clear();
+        self.heads.fill(0);
+        self.heads3.fill(0);
+        // What is left of earlier data is never reached: a link is written before a head leads to it.
         self.links.resize(len, 0);
     }
 
-    /// Takes a position in; returns the nearest one before with the same hash.
+    /// Takes a position in; returns the nearest ones before, of which four and three bytes have the same hash.
     #[inline]
-    pub(crate) fn insert(&mut self, data: &[u8], at: usize) -> u32 {
-        let Some(bytes) = data.get(at..at + HASHED) else { return 0 };
-        let three = u32::from_le_bytes([0, bytes[0], bytes[1], bytes[2]]);
-        let head = &mut self.heads[hash(three, self.bits)];
-        let before = *head;
+    pub(crate) fn insert(&mut self, data: &[u8], at: usize) -> [u16; 2] {
+        let Some(four) = data[at..].first_chunk() else { return [0; 2] };
+        let next = u32::from_le_bytes(*four);
+        // The last positions have no four bytes, so there is room for one more.
+        let new = at as u16 + 1;
+        let near = std::mem::replace(&mut self.heads3[hash(next << 8, BITS3)], new);
+        let before = std::mem::replace(&mut self.heads[hash(next, BITS4)], new);
         self.links[at] = before;
-        *head = at as u32 + 1;
-        before
+        [before, near]
     }
 
-    /// The longest match of at least three bytes that is longer than `above`, nearest first, after looking at `depth` places;
-    /// one of `nice` bytes ends the search. A length of `above` says that there is none.
-    pub(crate) fn longest(&mut self, data: &[u8], at: usize, above: usize, depth: u32, nice: usize) -> Match {
-        let mut place = self.insert(data, at);
-        let max = data.len() - at;
-        let mut best = Match { len: above as u32, distance: 0 };
+    /// The longest match of at least three bytes, nearest first, after looking at `depth` places; one of `nice` bytes ends the
+    /// search. A length of 0 says that there is none. Of matches of three bytes only the nearest is known.
+    #[inline]
+    pub(crate) fn longest(&mut self, data: &[u8], at: usize, depth: u32, nice: usize) -> Match {
+        let [mut place, near] = self.insert(data, at);
+        let mut best = Match::default();
+        if place == 0 && near == 0 {
+            return best;
+        }
+        let here = &data[at..];
+        let max = here.len();
+        if let Some(from) = usize::from(near).checked_sub(1)
+            && data[from..].first_chunk::<3>() == here.first_chunk::<3>()
+        {
+            best = Match { len: 3, distance: (at - from) as u32 };
+        }
         for _ in 0..depth {
-            let Some(from) = (place as usize).checked_sub(1) else { break };
-            let longer = best.len as usize;
+            let Some(from) = usize::from(place).checked_sub(1) else { break };
+            let longer = (best.len as usize).max(HASHED - 1);
             if longer >= max {
                 break;
             }
-            if data[from + longer] == data[at + longer] {
+            // What is longer has the four bytes up to there.
+            let last = longer + 1 - HASHED;
+            if word(data, from + last) == word(here, last) {
                 let len = common(data, at, from, max);
-                if len > longer && len >= 3 {
+                if len > longer {
                     best = Match { len: len as u32, distance: (at - from) as u32 };
                     if len >= nice {
                         break;
@@ -223,7 +244,7 @@ mod tests {
                     // With the depth unbounded nothing is overlooked, up to the length that ends the search.
                     prop_assert!(before >= longest.min(nice).min(100), "{at}: {before} of {longest}");
                 }
-                let chained = chains.longest(&data, at, 2, 1000, 1000);
+                let chained = chains.longest(&data, at, 1000, 1000);
                 if longest >= 3 && data.len() - at >= 4 {
                     prop_assert_eq!(chained.len as usize, longest);
                     let distance = chained.distance as usize;

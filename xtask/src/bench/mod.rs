@@ -6,6 +6,7 @@
 mod codec;
 mod cost;
 mod scan;
+mod wim;
 mod writer;
 
 use crate::shell::{release_binary, run, shared, target, text};
@@ -20,6 +21,8 @@ use std::time::Instant;
 type Print<'a> = &'a dyn Fn(&str, Cost, Option<(&str, Cost)>);
 /// What `bench` calls the jobs for the NTFS writer.
 const WRITER: &str = "writer";
+/// What `bench` calls the jobs for WIM files, which take the volume M.
+const WIM: &str = "wim";
 /// What `bench` calls the codecs, which are measured alone.
 const CODEC: &str = "codec";
 /// The rival has both SIDs in its source.
@@ -44,6 +47,8 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     let reseal = release_binary()?;
     let asked = if args.is_empty() { ["S", "M", "L", WRITER].map(String::from).to_vec() } else { args.to_vec() };
     let (writer, names): (Vec<String>, Vec<String>) = asked.into_iter().partition(|name| name == WRITER);
+    let of_wims = names == [WIM];
+    let names = if of_wims { vec!["M".to_owned()] } else { names };
     let (volumes, rival) = match shared() {
         _ if names.is_empty() => (Vec::new(), None),
         Some(shared) => prepared(&reseal, &shared, &work, &names)?,
@@ -52,7 +57,11 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     println!("| volume | files | what | median s | against | ratio | peak MiB |");
     println!("|---|--:|---|--:|---|--:|--:|");
     for volume in &volumes {
-        measure(&reseal, rival.as_deref(), volume, &work)?;
+        if of_wims {
+            wim::measure(&reseal, rival.as_deref(), volume, &work, &printer(volume, files(&reseal, &volume.image)?))?;
+        } else {
+            measure(&reseal, rival.as_deref(), volume, &work)?;
+        }
     }
     if !writer.is_empty() {
         writer::measure(&work)?;
@@ -122,17 +131,7 @@ fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) ->
         command
     };
     let files = files(reseal, &volume.image)?;
-    let print = |what: &str, cost: Cost, against: Option<(&str, Cost)>| {
-        let (name, ratio) = against.map_or(("", String::new()), |(n, c)| {
-            (n, format!("{:.2}", cost.wall.as_secs_f64() / c.wall.as_secs_f64()))
-        });
-        println!(
-            "| {} | {files} | {what} | {:.3} | {name} | {ratio} | {} |",
-            volume.name,
-            cost.wall.as_secs_f64(),
-            cost.peak_kib / 1024
-        );
-    };
+    let print = printer(volume, files);
     let ntfscat = || {
         let mut command = Command::new("ntfscat");
         command.args(["-f", "-i", "0"]).arg(&volume.partition);
@@ -163,6 +162,21 @@ fn measure(reseal: &Path, rival: Option<&Path>, volume: &Volume, work: &Path) ->
     print("dry run, all steps", full, Some(("rival, descriptors", descriptors)));
     outputs(reseal, rival, volume, work, &print)?;
     in_place(reseal, volume, work, descriptors, &print)
+}
+
+/// Prints rows of a volume.
+fn printer(volume: &Volume, files: u64) -> impl Fn(&str, Cost, Option<(&str, Cost)>) {
+    move |what, cost, against| {
+        let (name, ratio) = against.map_or(("", String::new()), |(n, c)| {
+            (n, format!("{:.3}", cost.wall.as_secs_f64() / c.wall.as_secs_f64()))
+        });
+        println!(
+            "| {} | {files} | {what} | {:.3} | {name} | {ratio} | {} |",
+            volume.name,
+            cost.wall.as_secs_f64(),
+            cost.peak_kib / 1024
+        );
+    }
 }
 
 /// The commit in place, journal and synchronizations included, against the rival, which has neither.

@@ -12,9 +12,9 @@ const MIN_MATCH: usize = 3;
 /// A match of three bytes from further away costs more than three literals.
 const NEAR: u32 = 1 << 12;
 /// How many places are looked at for a match.
-const DEPTH: u32 = 24;
+const DEPTH: u32 = 12;
 /// A match as long as this is taken without looking further.
-const NICE: usize = 64;
+const NICE: usize = 48;
 
 /// A literal (length 0, the byte), or a match (length, distance).
 #[derive(Clone, Copy)]
@@ -80,7 +80,7 @@ impl Compressor {
 
     /// The best match at a position.
     fn find(&mut self, data: &[u8], at: usize) -> Match {
-        let found = self.chains.longest(data, at, MIN_MATCH - 1, DEPTH, NICE);
+        let found = self.chains.longest(data, at, DEPTH, NICE);
         let costs_more = found.len as usize == MIN_MATCH && found.distance > NEAR;
         if costs_more || found.distance == 0 { Match::default() } else { found }
     }
