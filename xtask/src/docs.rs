@@ -155,6 +155,12 @@ fn cli(reseal: &Path) -> Result<String> {
         &["hive", "import"],
         &["fs"],
         &["fs", "check"],
+        &["wim"],
+        &["wim", "capture"],
+        &["wim", "apply"],
+        &["wim", "optimize"],
+        &["wim", "export"],
+        &["wim", "split"],
     ];
     for verb in verbs {
         let help =

@@ -1,32 +1,31 @@
 //! An image of a WIM comes onto an empty volume as it was captured, and as wimlib applies it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail and tell")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may fail and tell")]
+#![allow(unreachable_pub, missing_debug_implementations, missing_docs, dead_code, reason = "modules of other tests")]
 
+#[path = "../../ntfs/tests/rig/alike.rs"]
+mod alike;
+#[path = "../../ntfs/tests/rig/ntfs_3g.rs"]
+mod ntfs_3g;
 mod rig;
 
-use reseal_dtyp::{Descriptor, FileTime};
-use reseal_ntfs::{FileReference, NewName, Security, Volume};
-use reseal_testdata::{Container, ImageBuilder, oracle};
-use rig::{Bench, FIXED, hash, reseal};
+use ntfs_3g::{SeenAttribute, SeenVolume};
+use reseal_disk::Disk;
+use reseal_ntfs::Volume;
+use reseal_testdata::{ImageBuilder, oracle};
+use reseal_wim::{Compression, Image, NewFile, Stream, Wim};
+use rig::odd::{BARE, TIME, blank, capture, oddities, units};
+use rig::wims::{ARCHIVE, FOLDER, add, by_hand, file, folder, honest, reparse_point, stream, target, write};
+use rig::{Bench, FIXED, hash, made_up, reseal};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-const THEN: FileTime = FileTime(133_500_000_000_000_000);
-/// The same as [`THEN`], in seconds since 1970: when the record of a file changed is no part of a WIM, so that is when it was applied.
-const TIME: [&str; 2] = ["--time", "1705526400"];
-
-fn units(text: &str) -> Vec<u16> {
-    text.encode_utf16().collect()
+/// Asked by the reader with libntfs-3g.
+fn required() -> bool {
+    std::env::var("RESEAL_ORACLES").is_ok_and(|v| v == "require")
 }
 
-/// A disk with an empty volume.
-fn blank(bench: &Bench, name: &str, builder: ImageBuilder) -> String {
-    builder.build(&bench.path(name), |_| Ok(())).unwrap();
-    bench.arg(name)
-}
-
-const BARE: ImageBuilder =
-    ImageBuilder { container: Container::Raw, volume_len: 64 << 20, sector_size: 512, cluster_size: 4096, bare: true };
-
-fn capture(disk: &str, wim: &str, format: &str) {
-    reseal([&["wim", "capture", disk, wim, "--compress", format][..], &TIME].concat()).exits(0);
+fn open(bare: &str) -> Volume {
+    Volume::open(Disk::open(Path::new(bare)).unwrap().bytes()).unwrap()
 }
 
 /// Applies, and has all that can judge a volume judge what came out.
@@ -58,97 +57,6 @@ fn differences(a: &str, b: &str, more: &[&str]) -> Vec<String> {
         |path: &str| path.is_empty() || path.starts_with(r"\$") || path.starts_with(r"\System Volume Information");
     let entries = entries.filter(|e| !is_own(e["path"].as_str().unwrap_or_default()));
     entries.map(|e| format!("{} {} {}", text(&e["what"]), text(&e["kind"]), text(&e["path"]))).collect()
-}
-
-fn reparse(tag: u32, rest: &[u8]) -> Vec<u8> {
-    [&tag.to_le_bytes()[..], &(rest.len() as u16).to_le_bytes(), &[0; 2], rest].concat()
-}
-
-/// The data of a junction or, with flags behind the lengths, of a symbolic link.
-fn link_to(tag: u32, target: &str, flags: Option<u32>) -> Vec<u8> {
-    let bytes = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    let (there, shown) = (bytes(&format!(r"\??\{target}")), bytes(target));
-    let words = [0, there.len(), there.len() + 2, shown.len()];
-    let mut rest: Vec<u8> = words.iter().flat_map(|w| (*w as u16).to_le_bytes()).collect();
-    rest.extend(flags.into_iter().flat_map(u32::to_le_bytes));
-    for name in [there, shown] {
-        rest.extend(name);
-        rest.extend([0, 0]);
-    }
-    reparse(tag, &rest)
-}
-
-/// A volume full of what files may be.
-fn oddities(volume: &mut Volume) -> anyhow::Result<()> {
-    let root = volume.root();
-    let same = Security::SameAs(root);
-    let set = |volume: &mut Volume, file: FileReference, number: u64, attributes| {
-        volume.set_attributes(file, attributes, THEN).unwrap();
-        volume
-            .set_times(
-                file,
-                [FileTime(THEN.0 - 9_999 - number), FileTime(THEN.0 + number), THEN, FileTime(THEN.0 + 7 * number)],
-            )
-            .unwrap();
-    };
-    let dir = volume.create_dir(root, "A folder with a long name", same, THEN)?;
-    let long = volume.create_file(dir, "a file with a long name.text", &b"content ".repeat(999), same, THEN)?;
-    for (folder, name) in [(root, "second name.text"), (dir, "THIRD.TXT"), (root, "fourth")] {
-        volume.link(long, folder, &units(name), THEN)?;
-    }
-    let equal = volume.create_file(dir, "equal content.text", &b"content ".repeat(999), same, THEN)?;
-    volume.replace(equal, &units("named"), &b"a stream ".repeat(500), THEN)?;
-    volume.replace(equal, &units("empty"), b"", THEN)?;
-    volume.replace(dir, &units("of a folder"), b"short", THEN)?;
-    let empty = volume.create_file(root, "EMPTY", b"", same, THEN)?;
-    let large: Vec<u8> = (0..5_000_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
-    let large = volume.create_file(root, "large", &large, same, THEN)?;
-    let lone = [0xd800, u16::from(b'x')];
-    let lone = volume.create_as(dir, NewName::Exact(&lone), Some(b"no text"), same, THEN)?;
-    let cases = volume.create_dir(root, "cases", same, THEN)?;
-    for (name, content) in [("Readme", b"one"), ("README", b"two")] {
-        volume.create_as(cases, NewName::Exact(&units(name)), Some(content), same, THEN)?;
-    }
-    let short = NewName::Given(&units("An unusual short name"), Some(&units("OTHER~77.X")));
-    let new = reseal_ntfs::NewFile { data: Some(b"x"), security: same, times: [THEN; 4], attributes: 0x21 };
-    volume.create_with(root, short, &new)?;
-    volume.create_with(root, NewName::Given(&units("no short name at all"), None), &new)?;
-    let junction = volume.create_dir(root, "Documents and Settings", same, THEN)?;
-    volume.set_reparse(junction, &link_to(0xa000_0003, r"C:\Users", None), THEN)?;
-    let symlink = volume.create_file(root, "a link", b"", same, THEN)?;
-    volume.set_reparse(symlink, &link_to(0xa000_000c, r"C:\large", Some(0)), THEN)?;
-    let mut own = reparse(0x4711, &[7; 16]);
-    own[4] = 0;
-    let own_tag = volume.create_file(root, "somebody's tag", b"with content", same, THEN)?;
-    volume.set_reparse(own_tag, &own, THEN)?;
-    for (number, sddl) in
-        ["O:BAG:SYD:P(A;;FA;;;SY)", "O:SYG:BAD:AI(A;OICI;FA;;;BA)(D;;FR;;;WD)", "O:BAG:BAD:NO_ACCESS_CONTROL"]
-            .iter()
-            .enumerate()
-    {
-        let descriptor = Descriptor::from_sddl(sddl).unwrap().to_bytes().unwrap();
-        for copy in 0..2 {
-            let name = format!("DESC{number}{copy}");
-            volume.create_file(root, &name, b"", Security::Descriptor(&descriptor), THEN)?;
-        }
-    }
-    for (number, (file, attributes)) in [
-        (long, 0x1),
-        (equal, 0x7),
-        (empty, 0x2),
-        (lone, 0x2020),
-        (large, 0x1100),
-        (own_tag, 0),
-        (dir, 0x2002),
-        (symlink, 0x20),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        set(volume, file, number as u64, attributes);
-    }
-    set(volume, root, 99, 0x6);
-    Ok(())
 }
 
 #[test]
@@ -263,8 +171,11 @@ fn what_cannot_be_applied_is_refused() {
     reseal(["wim", "apply", &broken, &disk, "-o", &out]).exits(7).says("SHA-1");
     assert!(!bench.path("out.ntfs").exists());
     // A volume that Windows did not dismount.
-    let dirty = |volume: &mut Volume| Ok(volume.schedule_check().map(drop)?);
-    ImageBuilder { ..BARE }.build(&bench.path("dirty.ntfs"), dirty).unwrap();
+    let schedule = |volume: &mut Volume| {
+        assert!(volume.schedule_check()?);
+        Ok(())
+    };
+    BARE.build(&bench.path("dirty.ntfs"), schedule).unwrap();
     let dirty = bench.arg("dirty.ntfs");
     reseal(["wim", "apply", &wim, &dirty, "-o", &out]).exits(3).says("dirty-volume");
     reseal(["wim", "apply", &wim, &dirty, "-o", &out, "--allow", "dirty-volume"]).exits(0);
@@ -298,4 +209,242 @@ fn names_of_other_systems() {
         std::fs::remove_file(folder.join("inside").join(name)).unwrap();
     }
     assert!(!bench.path("bad.ntfs").exists());
+}
+
+/// What ntfs-3g says of a file: flags of the record, links, times but that of the record, attributes, streams, reparse data,
+/// descriptor.
+type Facts = (u16, u16, [u64; 3], u32, Vec<SeenAttribute>, Option<Vec<u8>>, Vec<u8>);
+
+/// What is not captured from the root.
+const LEFT_OUT: [&str; 2] = ["/$Recycle.Bin", "/System Volume Information"];
+
+/// The namespace of 8.3 names that stand beside a long one; which of the others a name is in is no part of a WIM.
+const DOS: u8 = 2;
+
+/// Every name of a volume but the volume's own ones and [`LEFT_OUT`], whether it is an 8.3 twin, and what it names, by ntfs-3g.
+fn by_path(seen: &SeenVolume) -> BTreeMap<(String, bool), Facts> {
+    assert_eq!(seen.faults, [], "ntfs-3g does not read all of it");
+    let mut out = BTreeMap::new();
+    let mut queue = vec![(5, String::new(), false)];
+    while let Some((number, path, is_twin)) = queue.pop() {
+        let file = &seen.files[&number];
+        for entry in file.entries.iter().filter(|e| e.reference << 16 >> 16 >= 24) {
+            assert_eq!(entry.found, entry.reference, "{path}: its index does not find what it lists");
+            let name = entry.name.iter().map(|unit| char::from_u32((*unit).into()).unwrap_or('\u{fffd}'));
+            let here: String = path.chars().chain(['/']).chain(name).collect();
+            if !LEFT_OUT.contains(&here.as_str()) {
+                queue.push((entry.reference << 16 >> 16, here, entry.namespace == DOS));
+            }
+        }
+        let mut streams: Vec<SeenAttribute> = file.streams().cloned().collect();
+        streams.sort_by(|a, b| a.name.cmp(&b.name));
+        let [created, written, _, accessed] = file.times;
+        let times = [created, written, accessed];
+        let (reparse, descriptor) = (file.reparse.clone(), file.descriptor.clone());
+        out.insert((path, is_twin), (file.flags, file.links, times, file.attributes, streams, reparse, descriptor));
+    }
+    out
+}
+
+#[test]
+fn ntfs_3g_reads_what_was_captured() {
+    let bench = Bench::new();
+    bench.build("windows.ntfs", BARE, &made_up());
+    BARE.build(&bench.path("odd.ntfs"), oddities).unwrap();
+    let disk = blank(&bench, "blank.ntfs", BARE);
+    for (name, least) in [("windows", 200), ("odd", 25)] {
+        let (gold, wim) = (bench.arg(&format!("{name}.ntfs")), bench.arg("one.wim"));
+        capture(&gold, &wim, "xpress");
+        apply(&bench, &wim, &disk, "applied.ntfs");
+        let applied = bench.arg("applied.ntfs");
+        let Some(seen) = ntfs_3g::read(Path::new(&applied)) else { return };
+        // Our reader and theirs see the same in all of the volume.
+        let alike = alike::Alike::compare(&open(&applied), &seen);
+        alike.assert(name);
+        let (is, was) = (by_path(&seen), by_path(&ntfs_3g::read(Path::new(&gold)).unwrap()));
+        for (path, facts) in &was {
+            assert_eq!(is.get(path), Some(facts), "{name}: {path:?}");
+        }
+        assert!(is.len() == was.len() && is.len() > least, "{name}: {} names of {}", is.len(), was.len());
+        approved(&applied).unwrap();
+        println!("{name}: {} names, {} streams of {} bytes alike", is.len(), alike.streams, alike.bytes);
+        std::fs::remove_file(wim).unwrap();
+        std::fs::remove_file(applied).unwrap();
+    }
+}
+
+/// Content that compresses, and holes.
+fn with_holes() -> Vec<u8> {
+    (0..600_000u32).map(|n| if (n / 100_000) % 2 == 0 { (n / 999) as u8 } else { 0 }).collect()
+}
+
+fn has(report: &serde_json::Value, id: &str) -> bool {
+    report["findings"].as_array().unwrap().iter().any(|f| f["id"] == id)
+}
+
+#[test]
+fn compressed_and_sparse_files_are_applied_plainly() {
+    let bench = Bench::new();
+    let disk = blank(&bench, "blank.ntfs", BARE);
+    let content = with_holes();
+    let made = by_hand(&bench, "made.wim", &[&content, b"short"], |image| {
+        let dir = add(image, "packed", NewFile { attributes: FOLDER | 0x800, ..NewFile::default() });
+        image.create(dir, &units("inside"), &[], NewFile { attributes: ARCHIVE | 0x800, ..file(&content) });
+        add(image, "packed file", NewFile { attributes: ARCHIVE | 0x800, ..file(&content) });
+        add(image, "packed and short", NewFile { attributes: ARCHIVE | 0x800, ..file(b"short") });
+        add(image, "sparse file", NewFile { attributes: ARCHIVE | 0x200, ..file(&content) });
+    });
+    // ntfs-3g stores them so, by the hand of wimlib.
+    let gold = blank(&bench, "gold.ntfs", BARE);
+    if oracle::agree("wimlib-imagex", ["apply", &made, "1", &gold]).is_none() {
+        return;
+    }
+    let volume = open(&gold);
+    let stored = |path: &str| volume.stat(volume.resolve(path).unwrap().unwrap()).unwrap().streams[0].clone();
+    assert!(stored(r"\packed\inside").compressed && stored(r"\sparse file").sparse);
+    let (ours, theirs) = (bench.arg("ours.wim"), bench.arg("theirs.wim"));
+    capture(&gold, &ours, "lzx");
+    oracle::agree("wimlib-imagex", ["capture", &gold, &theirs, "Odd"]);
+    for wim in [&made, &ours, &theirs] {
+        let report = apply(&bench, wim, &disk, "applied.ntfs");
+        assert!(has(&report, "apply-compressed") && has(&report, "apply-sparse"), "{wim}: {report:#}");
+        let applied = open(&bench.arg("applied.ntfs"));
+        for (path, content) in [
+            (r"\packed\inside", &content[..]),
+            (r"\packed file", &content),
+            (r"\sparse file", &content),
+            (r"\packed and short", b"short"),
+        ] {
+            let file = applied.resolve(path).unwrap().unwrap();
+            assert!(applied.read(file, &[]).unwrap() == content, "{wim}: {path}");
+            let stat = applied.stat(file).unwrap();
+            assert!(stat.streams.iter().all(|s| !s.sparse && !s.compressed), "{wim}: {path}");
+            assert_eq!(stat.standard.attributes & 0xa00, 0, "{wim}: {path}");
+        }
+        approved(&bench.arg("applied.ntfs")).unwrap();
+        std::fs::remove_file(bench.path("applied.ntfs")).unwrap();
+    }
+}
+
+/// A file as WOF stores it, in chunks of 4 KiB of which none is compressed.
+fn wof(content: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let starts = (4096..content.len()).step_by(4096).flat_map(|at| (at as u32).to_le_bytes());
+    let stored = starts.chain(content.iter().copied()).collect();
+    // WOF_EXTERNAL_INFO: version 1, provider 2 (files); FILE_PROVIDER_EXTERNAL_INFO: version 1, XPRESS4K.
+    (stored, [1u32, 2, 1, 0].iter().flat_map(|n| n.to_le_bytes()).collect())
+}
+
+#[test]
+fn files_of_wof_are_applied_as_what_they_hold() {
+    let bench = Bench::new();
+    let disk = blank(&bench, "blank.ntfs", BARE);
+    let content: Vec<u8> = (0..10_000u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+    let (stored, info) = wof(&content);
+    let zeros = vec![0; content.len()];
+    let made = by_hand(&bench, "made.wim", &[&stored, &info, &zeros], |image| {
+        let streams = vec![target(&info), stream(&[], &zeros), stream(&units("WofCompressedData"), &stored)];
+        add(image, "system file", reparse_point(0x8000_0017, streams));
+        add(image, "plain", file(&info));
+    });
+    // What is stored is no content: nobody but WOF may make such a file.
+    reseal(["wim", "apply", &made, &disk, "-n"]).exits(7).says("WOF").says(r"\system file");
+    let gold = blank(&bench, "gold.ntfs", BARE);
+    if oracle::agree("wimlib-imagex", ["apply", &made, "1", &gold]).is_none() {
+        return;
+    }
+    let volume = open(&gold);
+    assert!(volume.stat(volume.resolve(r"\system file").unwrap().unwrap()).unwrap().wof.is_some());
+    let wim = bench.arg("ours.wim");
+    capture(&gold, &wim, "lzx");
+    let report = apply(&bench, &wim, &disk, "applied.ntfs");
+    assert_eq!(
+        (&report["files"], &report["reparse_points"], &report["named_streams"]),
+        (&2.into(), &0.into(), &0.into())
+    );
+    let applied = open(&bench.arg("applied.ntfs"));
+    let file = applied.resolve(r"\system file").unwrap().unwrap();
+    assert!(applied.read(file, &[]).unwrap() == content);
+    assert_eq!((applied.stat(file).unwrap().wof, applied.stat(file).unwrap().standard.attributes), (None, ARCHIVE));
+    approved(&bench.arg("applied.ntfs")).unwrap();
+}
+
+#[test]
+fn a_long_content_goes_to_all_that_name_it() {
+    let bench = Bench::new();
+    let disk = blank(&bench, "blank.ntfs", ImageBuilder { volume_len: 160 << 20, ..BARE });
+    let long: Vec<u8> = (0..4_500_000u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
+    assert!(long.len() > 16 << 20);
+    for compression in [Compression::None, Compression::Xpress, Compression::Lzx] {
+        let wim = write(&bench, "long.wim", compression, &honest(&[&long, b"short"]), |image| {
+            let first = add(image, "first", file(&long));
+            let dir = add(image, "dir", folder());
+            image.link(dir, &units("its second name"), &[], first);
+            image.create(dir, &units("another"), &[], file(&long));
+            let streams: Vec<Stream> = vec![stream(&[], b"short"), stream(&units("s"), &long)];
+            add(image, "in a stream", NewFile { attributes: ARCHIVE, streams, ..NewFile::default() });
+        });
+        let report = apply(&bench, &wim, &disk, "long.ntfs");
+        assert_eq!((&report["contents"], &report["hard_links"]), (&2.into(), &1.into()), "{report:#}");
+        assert_eq!(report["bytes"], 3 * long.len() + 5);
+        let out = open(&bench.arg("long.ntfs"));
+        for (path, name) in
+            [(r"\first", ""), (r"\dir\its second name", ""), (r"\dir\another", ""), (r"\in a stream", "s")]
+        {
+            let file = out.resolve(path).unwrap().unwrap();
+            assert!(out.read(file, &units(name)).unwrap() == long, "{compression:?}: {path}");
+        }
+        if approved(&bench.arg("long.ntfs")).is_none() {
+            return;
+        }
+        std::fs::remove_file(bench.path("long.ntfs")).unwrap();
+    }
+}
+
+#[test]
+fn object_ids_go_through_a_wim() {
+    let bench = Bench::new();
+    let disk = blank(&bench, "blank.ntfs", BARE);
+    let born: Vec<u8> = (0..64).collect();
+    let ids: [(&str, &[u8]); 3] = [("first", &[0xee; 16]), ("second", b"a second one's  "), ("born", &born)];
+    let gold = bench.arg("gold.ntfs");
+    let fill = |volume: &mut Volume| {
+        for (name, id) in ids {
+            let inherit = reseal_ntfs::Security::Inherit;
+            let file = volume.create_file(volume.root(), name, name.as_bytes(), inherit, rig::odd::THEN)?;
+            volume.set_object_id(file, id, rig::odd::THEN)?;
+        }
+        Ok(())
+    };
+    BARE.build(Path::new(&gold), fill).unwrap();
+    let wim = bench.arg("ids.wim");
+    if oracle::agree("wimlib-imagex", ["capture", &gold, &wim, "Ids"]).is_none() {
+        return;
+    }
+    let report = apply(&bench, &wim, &disk, "applied.ntfs");
+    assert!(!has(&report, "apply-object-id"), "{report:#}");
+    let Some(seen) = ntfs_3g::read(&bench.path("applied.ntfs")) else { return };
+    for (name, id) in ids {
+        let file = seen.files.values().find(|file| file.names.iter().any(|n| n.name == units(name))).unwrap();
+        let attribute = file.content.iter().find(|attribute| attribute.kind == 0x40).unwrap();
+        assert_eq!(attribute.checksum, Some(ntfs_3g::checksum(&id[..16])), "{name}: {attribute:?}");
+    }
+    approved(&bench.arg("applied.ntfs")).unwrap();
+
+    // Of two files with one id, nobody can tell which it is.
+    let read = Wim::open(reseal_disk::open_file(Path::new(&wim)).unwrap()).unwrap();
+    let mut metadata = read.image(1).unwrap().to_metadata().unwrap();
+    let at = metadata.windows(16).position(|bytes| bytes == ids[1].1).unwrap();
+    metadata[at..at + 16].fill(0xee);
+    let twice =
+        by_hand(&bench, "twice.wim", &[b"first", b"second", b"born"], |image| *image = Image::read(&metadata).unwrap());
+    reseal(["wim", "apply", &twice, &disk, "-n"]).exits(7).says("another file has this object id");
+    // The root's is the volume's own affair.
+    let mut metadata = Image::new(folder()).to_metadata().unwrap();
+    assert_eq!(metadata.len(), 8 + 0x68 + 8, "no descriptors, the root's entry, the end");
+    metadata[8] += 24;
+    let item = [&1u32.to_le_bytes()[..], &16u32.to_le_bytes(), &[0xee; 16]].concat();
+    metadata.splice(8 + 0x68..8 + 0x68, item);
+    let root = by_hand(&bench, "root.wim", &[], |image| *image = Image::read(&metadata).unwrap());
+    let report = apply(&bench, &root, &disk, "root.ntfs");
+    assert!(has(&report, "apply-object-id"), "{report:#}");
 }

@@ -65,7 +65,8 @@ impl Volume {
         if edit.file.number() == system::ROOT { Ok(()) } else { self.sync_names(edit, change) }
     }
 
-    /// Gives a file or folder an object id: 16 bytes, or 64 with the ids of its birth.
+    /// Gives a file or folder an object id: 16 bytes, or 64 with the ids of its birth, which stand in the index alone: the
+    /// attribute is the id, as ntfs-3g reads and writes it.
     ///
     /// `Conflict` when it has one, or another file has this one; `Unsupported` for a volume without `$Extend\$ObjId`.
     pub fn set_object_id(&mut self, reference: FileReference, id: &[u8], now: FileTime) -> Result<()> {
@@ -101,7 +102,7 @@ impl Volume {
         head[2..4].copy_from_slice(&(data.len() as u16).to_le_bytes());
         tree.insert(self, payload(head, key, &data))?;
         tree.finish(self)?;
-        edit.insert(self, record_edit::resident(kind::OBJECT_ID, &[], id, false))?;
+        edit.insert(self, record_edit::resident(kind::OBJECT_ID, &[], key, false))?;
         stamp_changed(&mut edit, now)?;
         edit.finish(self)
     }

@@ -64,6 +64,12 @@ impl Error {
         self
     }
 
+    /// The same, as an error of another kind.
+    pub(crate) fn with_kind(mut self, kind: Kind) -> Error {
+        self.0.kind = kind;
+        self
+    }
+
     /// Puts a wider subject before the ones that are there.
     pub(crate) fn subject(mut self, subject: impl Into<String>) -> Error {
         self.0.subject.insert(0, subject.into());

@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Look into the file system.
     #[command(subcommand)]
     Fs(Fs),
-    /// Look into a WIM file, and check it.
+    /// Look into WIM files, check, capture, apply, export and split them.
     #[command(subcommand)]
     Wim(Wim),
 }

@@ -11,9 +11,11 @@ pub(crate) mod explained;
 pub(crate) mod fixtures;
 pub(crate) mod logical;
 pub(crate) mod machine;
+pub(crate) mod odd;
 pub(crate) mod remains;
 pub(crate) mod secrets;
 pub(crate) mod snapshots;
+pub(crate) mod wims;
 
 use reseal_testdata::{ImageBuilder, WindowsImage, machine_sid};
 use serde_json::Value;

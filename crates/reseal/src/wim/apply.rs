@@ -74,8 +74,8 @@ pub struct ApplyPlanned {
 /// written before it is committed.
 ///
 /// `Refused` when the volume is not empty, holds shadow copies or was not dismounted cleanly; `Io` when it is too small;
-/// `Unsupported` for encrypted files and for names that Windows does not allow; `Damaged` for contents that are not what
-/// their SHA-1 says.
+/// `Unsupported` for encrypted files, for names that Windows does not allow and for paths above 32,767 units; `Damaged` for contents
+/// that are not what their SHA-1 says, and for images that contradict themselves.
 pub fn wim_apply(
     wim: &str,
     disk: Image,

@@ -5,12 +5,13 @@
 //! ```
 
 use super::apply::VOLUME_INFORMATION;
+use super::faults::{self, Place};
 use crate::error::{Error, Kind, Result, Within};
 use crate::generalize::Observer;
 use rayon::prelude::*;
 use reseal_dtyp::{FileTime, Finding, Level, utf16_lossy};
 use reseal_ntfs::{FileReference, NewFile, NewName, Security, Volume};
-use reseal_wim::{Blob, Entry, FileId, Image, Sha1Hash, StreamKind, Wim, names};
+use reseal_wim::{Blob, Entry, FileId, Image, Sha1Hash, StreamKind, Wim};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,14 +24,12 @@ const MAX_REPARSE: u64 = 16 << 10;
 const REPARSE_HEADER: usize = 8;
 /// Bytes of a GUID behind the header of a tag that is not Microsoft's; its length does not count them.
 const GUID: usize = 16;
-/// Bits of a tag: Microsoft's; a folder that may have entries.
+/// The bit of a tag that is Microsoft's.
 const MICROSOFT: u32 = 0x8000_0000;
-const MAY_HAVE_ENTRIES: u32 = 0x1000_0000;
 
 mod attribute {
     pub(super) const SPARSE: u32 = 0x200;
     pub(super) const COMPRESSED: u32 = 0x800;
-    pub(super) const ENCRYPTED: u32 = 0x4000;
 }
 
 /// What came onto the volume.
@@ -108,7 +107,7 @@ impl<'a> Applying<'a> {
             findings: Vec::new(),
         };
         out.list()?;
-        out.plan(image.root())?;
+        out.plan(image.root()).within(out.path(image.root()))?;
         for index in 0..out.names.len() {
             let file = out.names[index].entry.file;
             if out.first[&file] == index {
@@ -121,12 +120,10 @@ impl<'a> Applying<'a> {
 
     /// All names, folders before what is in them.
     fn list(&mut self) -> Result<()> {
-        let mut queue = vec![self.image.root()];
-        while let Some(folder) = queue.pop() {
-            let mut times_there: HashMap<Vec<u16>, u32> = HashMap::new();
-            for entry in self.image.entries(folder) {
-                *times_there.entry(names::upper(&entry.name)).or_default() += 1;
-            }
+        // Folders, with the length of their paths.
+        let mut queue = vec![(self.image.root(), 0)];
+        while let Some((folder, len)) = queue.pop() {
+            let exact = faults::of_names(self.image, folder)?;
             for entry in self.image.entries(folder) {
                 if folder == self.image.root() && utf16_lossy(&entry.name).eq_ignore_ascii_case(VOLUME_INFORMATION) {
                     let detail = "Windows makes its own on each volume: it was left out".to_owned();
@@ -138,13 +135,11 @@ impl<'a> Applying<'a> {
                     ));
                     continue;
                 }
-                let exact = times_there.get(&names::upper(&entry.name)).is_some_and(|times| *times > 1);
-                let name = Name { folder, entry, exact };
+                let len = faults::of_length(len, entry)?;
+                let name = Name { folder, entry, exact: exact.contains(&entry.name) };
                 if let Some(fault) = name.new_name().fault() {
-                    let path = format!(r"{}\{}", self.path(folder), utf16_lossy(&entry.name));
-                    return Err(
-                        Error::new(Kind::Unsupported, format!("no file can have this name: {fault}")).subject(path)
-                    );
+                    return Err(Error::new(Kind::Unsupported, format!("no file can have this name: {fault}"))
+                        .subject(Place::of_entry(self.image, folder, entry).to_string()));
                 }
                 // A file has one 8.3 name at most: it is made with the name that has one.
                 let (index, file) = (self.names.len(), entry.file);
@@ -154,7 +149,7 @@ impl<'a> Applying<'a> {
                     *first = index;
                 }
                 if self.image.is_dir(file) {
-                    queue.push(file);
+                    queue.push((file, len));
                 }
                 self.names.push(name);
             }
@@ -164,22 +159,8 @@ impl<'a> Applying<'a> {
 
     /// Notes which contents a file needs. `Unsupported` for what cannot be applied.
     fn plan(&mut self, file: FileId) -> Result<()> {
-        let image = self.image;
-        let (attributes, is_dir) = (image.attributes(file), image.is_dir(file));
-        let streams = image.streams(file);
-        if attributes & attribute::ENCRYPTED != 0 || streams.iter().any(|s| s.kind == StreamKind::EncryptedRaw) {
-            return Err(Error::new(Kind::Unsupported, "the file is encrypted (EFS)")
-                .hint("decrypt it in Windows and capture the image anew"));
-        }
-        let tag = image.reparse_tag(file);
-        if image.is_reparse(file) && tag & MAY_HAVE_ENTRIES == 0 && image.entries(file).next().is_some() {
-            let detail = format!("a reparse point with the tag {tag:#010x} has entries, which Windows would not find");
-            return Err(Error::new(Kind::Damaged, detail));
-        }
-        for stream in streams.iter().filter(|stream| stream.kind == StreamKind::Data) {
-            if is_dir && stream.name.is_empty() {
-                return Err(Error::new(Kind::Damaged, "a folder has content"));
-            }
+        faults::of_file(self.image, file)?;
+        for stream in self.image.streams(file).iter().filter(|stream| stream.kind == StreamKind::Data) {
             self.done.named_streams += u64::from(!stream.name.is_empty());
             let Some(blob) = self.wim.blob(&stream.hash)?.filter(|blob| blob.size > 0) else { continue };
             self.done.bytes = self.done.bytes.saturating_add(blob.size);
@@ -239,8 +220,12 @@ impl<'a> Applying<'a> {
         Ok(())
     }
 
-    /// Makes everything.
+    /// Makes everything. `Damaged` for an image that asks for what contradicts itself: what is on the volume is of the image alone.
     pub(super) fn run(&mut self, observer: &dyn Observer) -> Result<()> {
+        self.make_all(observer).map_err(|e| if e.kind() == Kind::Conflict { e.with_kind(Kind::Damaged) } else { e })
+    }
+
+    fn make_all(&mut self, observer: &dyn Observer) -> Result<()> {
         observer.phase("folders");
         self.describe_root()?;
         let alone: BTreeSet<FileId> = self.alone();
@@ -298,6 +283,10 @@ impl<'a> Applying<'a> {
             self.remember(root, descriptor)?;
         }
         self.volume.set_attributes(root, self.image.attributes(file), self.now)?;
+        if self.image.object_id(file).is_some() {
+            let detail = "the root of a volume has an object id of its own, or none: it was left out".to_owned();
+            self.findings.push(Finding::new(Level::Note, "apply-object-id", "\\", detail));
+        }
         self.empty_streams(file, root)
     }
 
@@ -335,7 +324,7 @@ impl<'a> Applying<'a> {
         if let Some(id) = image.object_id(file) {
             match self.volume.set_object_id(reference, id, self.now) {
                 Err(e) if e.kind() == reseal_dtyp::Kind::Unsupported => {
-                    let place = self.path(file);
+                    let place = self.path(file).to_string();
                     self.findings.push(Finding::new(Level::Note, "apply-object-id", place, e.to_string()));
                 }
                 other => other?,
@@ -405,7 +394,7 @@ impl<'a> Applying<'a> {
 
     fn batch(&mut self, batch: &[Content<'a>]) -> Result<()> {
         let (wim, place) =
-            (self.wim, |goals: &[Goal<'_>]| goals.first().map(|g| self.path(g.file)).unwrap_or_default());
+            (self.wim, |goals: &[Goal<'_>]| self.path(goals.first().map_or(self.image.root(), |goal| goal.file)));
         let read = |(blob, goals): &Content<'a>| wim.read(blob, LARGE).within(place(goals));
         // Contents of a solid resource lie side by side in chunks, of which each is unpacked once.
         let read: Vec<Vec<u8>> = if batch.iter().any(|(blob, _)| blob.is_solid()) {
@@ -429,7 +418,7 @@ impl<'a> Applying<'a> {
     }
 
     fn large(&mut self, blob: &Blob, goals: &[Goal<'a>]) -> Result<()> {
-        let place = goals.first().map(|goal| self.path(goal.file)).unwrap_or_default();
+        let place = self.path(goals.first().map_or(self.image.root(), |goal| goal.file));
         let mut open = Vec::new();
         for goal in goals {
             let reference = self.reference(goal.file)?;
@@ -452,16 +441,9 @@ impl<'a> Applying<'a> {
         made.ok_or_else(|| Error::new(Kind::Internal, format!("{} was not made", self.path(file))))
     }
 
-    /// The path of a file in the image, by its first name.
-    fn path(&self, file: FileId) -> String {
-        let mut parts = Vec::new();
-        let mut at = file;
-        // A file that is named, is named once in each of its folders; none lies in itself.
-        while let Some((folder, entry)) = self.image.names(at).next() {
-            parts.push(utf16_lossy(&entry.name));
-            at = folder;
-        }
-        parts.iter().rev().fold(String::new(), |path, part| format!(r"{path}\{part}"))
+    /// The path of a file in the image, put together when somebody reads it.
+    fn path(&self, file: FileId) -> Place<'a> {
+        Place::of(self.image, file)
     }
 }
 

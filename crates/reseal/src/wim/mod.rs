@@ -7,6 +7,7 @@ mod change;
 mod commit;
 mod description;
 mod edit;
+mod faults;
 mod guard;
 mod images;
 mod optimize;
