@@ -7,24 +7,12 @@ use reseal_testdata::drivers::{NETWORK, STORAGE};
 use reseal_testdata::oracle;
 use rig::drivers::{AMD64, installed, package};
 use rig::explained::assert_plan_is_diff_of_wim;
-use rig::machine::Rig;
+use rig::machine::{Rig, two_images};
 use rig::{Run, hash, reseal};
 use serde_json::{Value, json};
 
-/// Where the volume of a made-up machine lies on its disk.
-const OFFSET: usize = 1 << 20;
 const TIME: [&str; 2] = ["--time", "2026-01-01T00:00:00Z"];
 const KINDS: [&[&str]; 3] = [&["--compress=LZX", "--check"], &["--compress=XPRESS"], &["--solid"]];
-
-/// Two images of the volume of a raw disk, as wimlib captures it. `None` where wimlib is missing.
-fn capture(rig: &Rig, disk: &str, name: &str, options: &[&str]) -> Option<String> {
-    let disk = std::fs::read(disk).unwrap();
-    let volume = rig.bench.write("volume.ntfs", &disk[OFFSET..disk.len() - OFFSET]);
-    let wim = rig.out(name);
-    oracle::agree("wimlib-imagex", [&["capture", &volume, &wim, "First"], options].concat())?;
-    oracle::agree("wimlib-imagex", ["append", &volume, &wim, "Second"])?;
-    Some(wim)
-}
 
 fn driver(args: &[&str]) -> Run {
     reseal(["driver"].iter().chain(args).copied().chain(TIME))
@@ -59,7 +47,7 @@ fn a_driver_is_added_to_an_image_as_to_the_disk() {
     let storage = package(&rig.bench, "kvmmade", &STORAGE.replace("blkmade", "kvmmade"), AMD64);
     for kind in KINDS {
         let name = format!("{}.wim", kind[0].trim_start_matches('-'));
-        let Some(wim) = capture(&rig, &gold, &name, kind) else { return };
+        let Some(wim) = two_images(&rig, &gold, &name, kind) else { return };
         let image = format!("{wim}:2");
         assert_eq!(packages(&image), packages(&gold));
         let by_disk = rig.out("by-disk.raw");
@@ -102,7 +90,7 @@ fn installed_packages_go_and_drivers_of_windows_start() {
     let gold = rig.planted("gold.raw", installed);
     for kind in KINDS {
         let name = format!("{}.wim", kind[0].trim_start_matches('-'));
-        let Some(wim) = capture(&rig, &gold, &name, kind) else { return };
+        let Some(wim) = two_images(&rig, &gold, &name, kind) else { return };
         let (image, copy) = (format!("{wim}:2"), rig.out("copy.wim"));
         for line in [&["rm", "oem3.inf"][..], &["rm", "oem12.inf", "--force"], &["enable", "stornvme"]] {
             let (disk, out) = (rig.out("disk.raw"), rig.out("out.wim"));
@@ -128,7 +116,7 @@ fn installed_packages_go_and_drivers_of_windows_start() {
 fn what_is_refused_leaves_the_wim_as_it_was() {
     let rig = Rig::new();
     let gold = rig.planted("gold.raw", installed);
-    let Some(wim) = capture(&rig, &gold, "x.wim", KINDS[1]) else { return };
+    let Some(wim) = two_images(&rig, &gold, "x.wim", KINDS[1]) else { return };
     let untouched = hash(&wim);
     let (network, other) = (
         package(&rig.bench, "netnew", &NETWORK.replace("netmade", "netnew"), AMD64),

@@ -4,28 +4,16 @@
 mod rig;
 
 use reseal_testdata::oracle;
-use rig::machine::Rig;
+use rig::machine::{Rig, two_images};
 use rig::{FIXED, census, old_sid, reseal, seal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Where the volume of a made-up machine lies on its disk.
-const OFFSET: usize = 1 << 20;
 /// A SID of its own, so that a disk and a WIM get the same one.
 const NEW: &str = "S-1-5-21-1404338348-2277238915-682803330";
 /// Ways in which wimlib stores.
 const KINDS: [&[&str]; 4] =
     [&["--compress=LZX", "--check"], &["--compress=XPRESS"], &["--compress=none"], &["--solid"]];
-
-/// Two images of the volume of a raw disk, as wimlib captures it. `None` where wimlib is missing.
-fn capture(rig: &Rig, disk: &str, name: &str, options: &[&str]) -> Option<String> {
-    let disk = std::fs::read(disk).unwrap();
-    let volume = rig.bench.write("volume.ntfs", &disk[OFFSET..disk.len() - OFFSET]);
-    let wim = rig.out(name);
-    oracle::agree("wimlib-imagex", [&["capture", &volume, &wim, "First"], options].concat())?;
-    oracle::agree("wimlib-imagex", ["append", &volume, &wim, "Second"])?;
-    Some(wim)
-}
 
 /// Has wimlib write an image to a new volume.
 fn apply(rig: &Rig, wim: &str, image: &str, name: &str) -> Option<String> {
@@ -73,7 +61,7 @@ fn a_sealed_wim_is_the_sealed_disk() {
     seal(&rig.sound, &sealed, &["--sid", NEW]);
     for kind in KINDS {
         let name = format!("{}.wim", kind[0].trim_start_matches('-'));
-        let Some(wim) = capture(&rig, &rig.sound, &name, kind) else { return };
+        let Some(wim) = two_images(&rig, &rig.sound, &name, kind) else { return };
         let image = format!("{wim}:2");
         let untouched = std::fs::read(&wim).unwrap();
         reseal(args(&image, &["-n"])).exits(0);
@@ -121,7 +109,7 @@ fn a_sealed_wim_is_the_sealed_disk() {
 #[test]
 fn all_images_are_sealed_at_once_or_none() {
     let rig = Rig::new();
-    let Some(wim) = capture(&rig, &rig.sound, "both.wim", KINDS[0]) else { return };
+    let Some(wim) = two_images(&rig, &rig.sound, "both.wim", KINDS[0]) else { return };
     let out = rig.out("out.wim");
     reseal(args(&wim, &["-n"])).exits(1).says("which of the 2 images");
     let plans = reseal(args(&format!("{wim}:all"), &["-n"])).exits(0).json();
@@ -168,7 +156,7 @@ fn killed(args: &[&str], after: Duration) -> bool {
 fn killed_at_any_instant_it_is_the_old_wim_or_the_new_one() {
     let rounds: u32 = std::env::var("RESEAL_KILLS").map_or(60, |n| n.parse().expect("a number"));
     let rig = Rig::new();
-    let Some(wim) = capture(&rig, &rig.sound, "gold.wim", KINDS[1]) else { return };
+    let Some(wim) = two_images(&rig, &rig.sound, "gold.wim", KINDS[1]) else { return };
     let old = std::fs::read(&wim).unwrap();
     let (out, image) = (rig.out("out.wim"), rig.out("in-place.wim"));
     let (to_new, in_place) = (args(&wim, &["-o", &out]), format!("{image}:2"));

@@ -194,3 +194,16 @@ impl Machine {
         self.set(hive, key, name, value.ty, &value.data);
     }
 }
+
+/// Where the volume of a made-up machine lies on its disk.
+const OFFSET: usize = 1 << 20;
+
+/// Two images of the volume of a raw disk, as wimlib captures it. `None` where wimlib is missing.
+pub(crate) fn two_images(rig: &Rig, disk: &str, name: &str, options: &[&str]) -> Option<String> {
+    let disk = std::fs::read(disk).unwrap();
+    let volume = rig.bench.write("volume.ntfs", &disk[OFFSET..disk.len() - OFFSET]);
+    let wim = rig.out(name);
+    reseal_testdata::oracle::agree("wimlib-imagex", [&["capture", &volume, &wim, "First"], options].concat())?;
+    reseal_testdata::oracle::agree("wimlib-imagex", ["append", &volume, &wim, "Second"])?;
+    Some(wim)
+}
