@@ -250,6 +250,11 @@ impl BlobTable {
     pub(crate) fn find(&self, hash: &Sha1Hash) -> Option<&Blob> {
         self.by_hash.get(hash).map(|at| &self.blobs[*at])
     }
+
+    /// Whether there is a blob with this content; the empty one, of which the hash is zeros, needs none.
+    pub(crate) fn has(&self, hash: &Sha1Hash) -> bool {
+        *hash == [0; 20] || self.by_hash.contains_key(hash)
+    }
 }
 
 fn hash(view: &View<'_>) -> Result<Sha1Hash> {

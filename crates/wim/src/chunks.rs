@@ -3,6 +3,7 @@
 use crate::header::Compression;
 use crate::pack::Packing;
 use crate::resource::ResourceHeader;
+use crate::writer::Storage;
 use rayon::prelude::*;
 use reseal_disk::ReadAt;
 use reseal_dtyp::{Error, Result, View};
@@ -127,7 +128,7 @@ impl Chunks {
 
     /// How they are stored.
     pub(crate) fn packing(&self) -> Packing {
-        Packing { compression: self.compression, chunk: self.chunk as usize }
+        Packing::new(self.compression, self.chunk as usize, Storage::Compressed)
     }
 
     /// The chunks that hold a range of the content.

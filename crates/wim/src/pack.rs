@@ -1,29 +1,114 @@
 //! Compressing chunks.
 
 use crate::header::Compression;
+use crate::writer::Storage;
 use rayon::prelude::*;
 use reseal_codec::{lzx, xpress};
+use std::sync::{Mutex, PoisonError};
 
-/// How chunks are stored.
-#[derive(Debug, Clone, Copy)]
+/// Chunks of a long content that a thread compresses at a time.
+const GROUP: usize = 16;
+
+/// How contents are stored, and the compressors that wait for the next chunk: what they have of memory serves one after the other.
 pub(crate) struct Packing {
-    /// How they are compressed.
-    pub(crate) compression: Compression,
-    /// Bytes of content in each but the last one.
-    pub(crate) chunk: usize,
+    compression: Compression,
+    storage: Storage,
+    /// Bytes of content in each chunk but the last one.
+    chunk: usize,
+    waiting: Mutex<Vec<Packer>>,
+}
+
+/// Chunks as they are stored, one behind the other.
+#[derive(Default)]
+pub(crate) struct Packed {
+    pub(crate) bytes: Vec<u8>,
+    /// Where each of them begins.
+    pub(crate) starts: Vec<usize>,
+}
+
+/// A content as it is to be written.
+pub(crate) enum Stored {
+    Plain(Vec<u8>),
+    Packed(Vec<Packed>),
 }
 
 impl Packing {
-    /// Each chunk as it is stored: compressed, or as it is where that is not shorter. Several at once.
-    pub(crate) fn chunks(self, data: &[u8]) -> Vec<Vec<u8>> {
-        let pieces = data.par_chunks(self.chunk.max(1));
-        pieces.map_init(|| Packer::new(self), |packer, piece| packer.pack(piece)).collect()
+    pub(crate) fn new(compression: Compression, chunk: usize, storage: Storage) -> Packing {
+        Packing { compression, storage, chunk: chunk.max(1), waiting: Mutex::default() }
+    }
+
+    /// Whether contents are stored in chunks.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.compression != Compression::None && self.storage != Storage::Plain
+    }
+
+    /// How a content is to be stored.
+    pub(crate) fn stored(&self, data: Vec<u8>) -> Stored {
+        match self.packed(&data) {
+            Some(packed) => Stored::Packed(packed),
+            None => Stored::Plain(data),
+        }
+    }
+
+    /// Data in its chunks; `None` when it is to be stored as it is, since compression makes it no shorter.
+    pub(crate) fn packed(&self, data: &[u8]) -> Option<Vec<Packed>> {
+        if !self.is_chunked() {
+            return None;
+        }
+        let packed = self.chunks(data);
+        let chunks = packed.iter().map(|part| part.starts.len()).sum::<usize>();
+        let stored = packed.iter().map(|part| part.bytes.len()).sum::<usize>();
+        let stored = stored + width_of(data.len() as u64) * chunks.saturating_sub(1);
+        (stored < data.len() || self.storage != Storage::Compressed).then_some(packed)
+    }
+
+    /// The chunks of a content, in the order they stand in. A long one is compressed by several threads.
+    pub(crate) fn chunks(&self, data: &[u8]) -> Vec<Packed> {
+        let group = self.chunk * GROUP;
+        if data.len() <= group {
+            return vec![self.group(data)];
+        }
+        data.par_chunks(group).map(|part| self.group(part)).collect()
     }
 
     /// A chunk as it is stored.
-    pub(crate) fn one(self, data: &[u8]) -> Vec<u8> {
-        Packer::new(self).pack(data)
+    pub(crate) fn one(&self, data: &[u8]) -> Vec<u8> {
+        self.group(data).bytes
     }
+
+    fn group(&self, data: &[u8]) -> Packed {
+        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = waiting().pop();
+        let mut packer = known.unwrap_or_else(|| self.packer());
+        let mut out = Packed::default();
+        for chunk in data.chunks(self.chunk) {
+            out.starts.push(out.bytes.len());
+            if !packer.pack(chunk, &mut out.bytes) {
+                out.bytes.extend(chunk);
+            }
+        }
+        waiting().push(packer);
+        out.bytes.shrink_to_fit();
+        out
+    }
+
+    fn packer(&self) -> Packer {
+        if self.storage != Storage::Compressed {
+            return Packer::AsItIs;
+        }
+        match self.compression {
+            Compression::None | Compression::Lzms => Packer::AsItIs,
+            Compression::Xpress => Packer::Xpress(Box::default()),
+            Compression::Lzx => {
+                lzx::Compressor::new(self.chunk).map_or(Packer::AsItIs, |packer| Packer::Lzx(Box::new(packer)))
+            }
+        }
+    }
+}
+
+/// Bytes of an offset in the table of chunks of so long a content.
+pub(crate) fn width_of(size: u64) -> usize {
+    if size > u64::from(u32::MAX) { 8 } else { 4 }
 }
 
 /// Compresses chunk after chunk.
@@ -35,23 +120,12 @@ enum Packer {
 }
 
 impl Packer {
-    fn new(packing: Packing) -> Packer {
-        match packing.compression {
-            Compression::None | Compression::Lzms => Packer::AsItIs,
-            Compression::Xpress => Packer::Xpress(Box::default()),
-            Compression::Lzx => {
-                lzx::Compressor::new(packing.chunk).map_or(Packer::AsItIs, |packer| Packer::Lzx(Box::new(packer)))
-            }
-        }
-    }
-
-    fn pack(&mut self, data: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let is_shorter = match self {
+    /// Appends the compressed form; `false`, and nothing, where that is not shorter.
+    fn pack(&mut self, data: &[u8], out: &mut Vec<u8>) -> bool {
+        match self {
             Packer::AsItIs => false,
-            Packer::Xpress(packer) => packer.compress(data, &mut out),
-            Packer::Lzx(packer) => packer.compress(data, &mut out),
-        };
-        if is_shorter { out } else { data.to_vec() }
+            Packer::Xpress(packer) => packer.compress(data, out),
+            Packer::Lzx(packer) => packer.compress(data, out),
+        }
     }
 }

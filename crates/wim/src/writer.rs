@@ -1,15 +1,16 @@
 //! Writing a WIM: resources one behind the other, then the tables, and last the header, with which all of it counts.
 
 use crate::blobs::{Blob, BlobTable, Place, Sha1Hash, hash_of};
-use crate::header::{Compression, HEADER_LEN, Header};
+use crate::header::{HEADER_LEN, Header};
 use crate::image::Image;
 use crate::integrity;
-use crate::pack::Packing;
+use crate::pack::{Packed, Packing, Stored, width_of};
 use crate::resource::ResourceHeader;
 use crate::wim::Wim;
 use reseal_dtyp::{Error, Kind, Result};
 use sha1::{Digest, Sha1};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are compressed, or copied, at once.
 const STEP: usize = 16 << 20;
@@ -65,7 +66,7 @@ pub struct Writer<'o> {
     output: &'o mut dyn Output,
     at: u64,
     header: Header,
-    storage: Storage,
+    packing: Packing,
     pub(crate) table: BlobTable,
     /// Hashes of the first pieces of the file, when the integrity table of the old WIM knows them.
     known: Vec<[u8; 20]>,
@@ -82,7 +83,8 @@ impl<'o> Writer<'o> {
     /// Begins a new WIM, in the format of `header`.
     pub fn new(output: &'o mut dyn Output, header: Header, storage: Storage, has_integrity: bool) -> Writer<'o> {
         let at = HEADER_LEN as u64;
-        Writer { output, at, header, storage, table: BlobTable::default(), known: Vec::new(), has_integrity }
+        let packing = Packing::new(header.compression, header.chunk as usize, storage);
+        Writer { output, at, header, packing, table: BlobTable::default(), known: Vec::new(), has_integrity }
     }
 
     /// Goes on behind the last byte of a WIM that anything refers to; all that it holds stays where it is. `Unsupported` for one
@@ -95,7 +97,8 @@ impl<'o> Writer<'o> {
         let at = wim.end().next_multiple_of(8);
         let (known, has_integrity) = (wim.known_pieces(at)?, wim.has_integrity());
         let table = wim.table().without_metadata();
-        Ok(Writer { output, at, header, storage, table, known, has_integrity })
+        let packing = Packing::new(header.compression, header.chunk as usize, storage);
+        Ok(Writer { output, at, header, packing, table, known, has_integrity })
     }
 
     /// Where the next byte is written.
@@ -105,7 +108,7 @@ impl<'o> Writer<'o> {
 
     /// Whether a content is there already.
     pub fn has(&self, hash: &Sha1Hash) -> bool {
-        *hash == [0; 20] || self.table.find(hash).is_some()
+        self.table.has(hash)
     }
 
     /// Writes a content, unless it is there already. Its SHA-1; zeros for the empty one.
@@ -122,31 +125,38 @@ impl<'o> Writer<'o> {
         Ok(hash)
     }
 
-    /// Writes contents in their order, those that are there already left out; they are hashed and compressed side by side. The
-    /// SHA-1 of each.
-    pub fn blobs(&mut self, contents: &[Vec<u8>]) -> Result<Vec<Sha1Hash>> {
+    /// Writes contents in their order, those that are there already left out: `read` gives each by its number. They are read,
+    /// hashed and compressed side by side, and all that is written of them is held until then. SHA-1 and size of each.
+    pub fn blobs<E: From<Error> + Send>(
+        &mut self,
+        count: usize,
+        read: impl Fn(usize) -> std::result::Result<Vec<u8>, E> + Sync,
+    ) -> std::result::Result<Vec<(Sha1Hash, u64)>, E> {
         use rayon::prelude::*;
-        let hashes: Vec<Sha1Hash> = contents.par_iter().map(|data| hash_of(data)).collect();
-        let mut new: Vec<usize> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        for (index, hash) in hashes.iter().enumerate() {
-            if !self.has(hash) && seen.insert(*hash) {
-                new.push(index);
+        let seen = Mutex::new(HashSet::new());
+        let (table, packing) = (&self.table, &self.packing);
+        let make = |number: usize| {
+            let data = read(number)?;
+            let hash = hash_of(&data);
+            let is_new = !table.has(&hash) && seen.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
+            let size = data.len() as u64;
+            Ok((hash, size, is_new.then(|| packing.stored(data))))
+        };
+        let made: Vec<_> = (0..count).into_par_iter().map(make).collect::<std::result::Result<_, E>>()?;
+        // Who came first among equal ones is chance; where they are written is not.
+        let mut new: HashMap<Sha1Hash, Stored> = HashMap::new();
+        let mut known = Vec::with_capacity(made.len());
+        for (hash, size, stored) in made {
+            new.extend(stored.map(|stored| (hash, stored)));
+            known.push((hash, size));
+        }
+        for (hash, size) in &known {
+            if let Some(stored) = new.remove(hash) {
+                let header = self.write_stored(&stored, *size)?;
+                self.table.add(Blob { hash: *hash, size: *size, references: 0, place: Place::Own(header) });
             }
         }
-        let (chunked, packing) = (self.is_chunked(), self.packing());
-        let pack = |index: &usize| chunked.then(|| packing.chunks(&contents[*index]));
-        let packed: Vec<Option<Vec<Vec<u8>>>> = new.par_iter().map(pack).collect();
-        for (index, packed) in new.into_iter().zip(packed) {
-            let data = &contents[index];
-            let header = match packed {
-                Some(chunks) => self.write_chunks(&chunks, data)?,
-                None => self.write_plain(data)?,
-            };
-            let blob = Blob { hash: hashes[index], size: data.len() as u64, references: 0, place: Place::Own(header) };
-            self.table.add(blob);
-        }
-        Ok(hashes)
+        Ok(known)
     }
 
     /// Writes a content that is too large to be held at once: `read` fills a buffer from an offset. Its SHA-1. What is there
@@ -154,11 +164,8 @@ impl<'o> Writer<'o> {
     pub fn large_blob(&mut self, size: u64, read: &mut dyn FnMut(u64, &mut [u8]) -> Result<()>) -> Result<Sha1Hash> {
         let start = self.at;
         let chunk = u64::from(self.header.chunk);
-        let (width, count) = if self.is_chunked() {
-            (if size > u64::from(u32::MAX) { 8 } else { 4 }, size.div_ceil(chunk))
-        } else {
-            (0, 1)
-        };
+        let (width, count) =
+            if self.packing.is_chunked() { (width_of(size) as u64, size.div_ceil(chunk)) } else { (0, 1) };
         let table_len = width * count.saturating_sub(1);
         let mut offsets = Vec::new();
         let data = start + table_len;
@@ -175,10 +182,10 @@ impl<'o> Writer<'o> {
                 at += buf.len() as u64;
                 continue;
             }
-            for piece in self.packing().chunks(&buf) {
-                offsets.push(at - data);
-                self.output.write_at(at, &piece)?;
-                at += piece.len() as u64;
+            for Packed { bytes, starts } in self.packing.chunks(&buf) {
+                offsets.extend(starts.iter().map(|start| at - data + *start as u64));
+                self.output.write_at(at, &bytes)?;
+                at += bytes.len() as u64;
             }
         }
         let hash: Sha1Hash = sha.finalize().into();
@@ -306,20 +313,17 @@ impl<'o> Writer<'o> {
 
     /// A resource of its own, as the storage says.
     fn resource(&mut self, data: &[u8]) -> Result<ResourceHeader> {
-        if !self.is_chunked() {
-            return self.write_plain(data);
+        match self.packing.packed(data) {
+            Some(packed) => self.write_packed(&packed, data.len() as u64),
+            None => self.write_plain(data),
         }
-        let chunks = self.packing().chunks(data);
-        self.write_chunks(&chunks, data)
     }
 
-    fn is_chunked(&self) -> bool {
-        self.header.compression != Compression::None && self.storage != Storage::Plain
-    }
-
-    fn packing(&self) -> Packing {
-        let compression = if self.storage == Storage::Compressed { self.header.compression } else { Compression::None };
-        Packing { compression, chunk: self.header.chunk as usize }
+    fn write_stored(&mut self, stored: &Stored, size: u64) -> Result<ResourceHeader> {
+        match stored {
+            Stored::Plain(data) => self.write_plain(data),
+            Stored::Packed(packed) => self.write_packed(packed, size),
+        }
     }
 
     fn write_plain(&mut self, data: &[u8]) -> Result<ResourceHeader> {
@@ -328,24 +332,18 @@ impl<'o> Writer<'o> {
         Ok(header)
     }
 
-    /// Writes data in its chunks; as it is, when compression makes it no shorter.
-    fn write_chunks(&mut self, chunks: &[Vec<u8>], data: &[u8]) -> Result<ResourceHeader> {
-        let (start, size) = (self.at, data.len() as u64);
-        let width = if size > u64::from(u32::MAX) { 8 } else { 4 };
-        let stored = chunks.iter().map(Vec::len).sum::<usize>() + width * chunks.len().saturating_sub(1);
-        if stored >= data.len() && self.storage == Storage::Compressed {
-            return self.write_plain(data);
+    fn write_packed(&mut self, packed: &[Packed], size: u64) -> Result<ResourceHeader> {
+        let start = self.at;
+        let (mut offsets, mut len) = (Vec::new(), 0);
+        for part in packed {
+            offsets.extend(part.starts.iter().map(|start| len + *start as u64));
+            len += part.bytes.len() as u64;
         }
-        let mut offsets = Vec::with_capacity(chunks.len());
-        let mut bytes = vec![0; width * chunks.len().saturating_sub(1)];
-        let table = bytes.len();
-        for chunk in chunks {
-            offsets.push((bytes.len() - table) as u64);
-            bytes.extend(chunk);
+        self.put(&offset_table(width_of(size), &offsets))?;
+        for part in packed {
+            self.put(&part.bytes)?;
         }
-        bytes[..table].copy_from_slice(&offset_table(width, &offsets));
-        self.put(&bytes)?;
-        Ok(ResourceHeader::compressed(start, bytes.len() as u64, size))
+        Ok(ResourceHeader::compressed(start, self.at - start, size))
     }
 
     fn write_offsets(&mut self, start: u64, width: usize, offsets: &[u64]) -> Result<()> {

@@ -29,12 +29,16 @@ fn write(path: PathBuf, mut bytes: Vec<u8>, done: reseal_wim::Finished) -> PathB
     path
 }
 
+fn write_all(writer: &mut Writer<'_>, contents: &[Vec<u8>]) {
+    writer.blobs(contents.len(), |number| Ok::<_, reseal_dtyp::Error>(contents[number].clone())).unwrap();
+}
+
 /// A new WIM with all images of another one, written anew where `edited` has them.
 fn rebuilt(wim: &Wim, edited: &[Image], contents: &[Vec<u8>], storage: Storage) -> (Vec<u8>, reseal_wim::Finished) {
     let mut out = vec![0; 208];
     let mut writer = Writer::new(&mut out, wim.header().clone(), storage, wim.has_integrity());
     let changed: HashMap<u32, &Image> = (1..).zip(edited).collect();
-    writer.blobs(contents).unwrap();
+    write_all(&mut writer, contents);
     let references = wim.references(&[1, 2], &changed).unwrap();
     for blob in wim.blobs().iter().filter(|blob| !blob.is_solid() && references.contains_key(&blob.hash)) {
         writer.copy(wim, blob).unwrap();
@@ -144,7 +148,7 @@ fn what_is_edited_is_read_back_appended_and_rebuilt() {
         let old_len = appended.len();
         let mut writer = Writer::behind(&mut appended, &wim, Storage::Compressed).unwrap();
         assert_eq!(writer.position(), old_len.next_multiple_of(8) as u64, "wimlib leaves nothing behind the tables");
-        writer.blobs(&contents).unwrap();
+        write_all(&mut writer, &contents);
         writer.image(&image).unwrap();
         writer.copy_image(&wim, 2, true).unwrap();
         let done = writer.finish(&references, 0, &wim.xml().unwrap()).unwrap();

@@ -6,7 +6,7 @@ use super::header::{Codes, Counts, Shape};
 use super::parse::{Item, Matches, Parser, Recent, slot_of};
 use super::{LONG, MIN_MATCH, calls, offset_slots, slot};
 use crate::lengths::Lengths;
-use crate::matcher::Trees;
+use crate::matcher::Chains;
 use crate::writer::Writer;
 use std::ops::Range;
 
@@ -15,13 +15,18 @@ const STRETCH: usize = 1 << 17;
 /// Items that a block has at least, but for the last one.
 const PIECE: usize = 1024;
 
-/// Compresses chunk after chunk; its memory is kept from one to the next: 9 bytes for each of the window's, the heads of the
-/// trees (four for each, at most 4 MiB), and at most 25 MiB for a stretch.
+/// The longest data whose positions are told by 16 bits.
+const NARROW: usize = 1 << 16;
+
+/// Compresses chunk after chunk; its memory is kept from one to the next: 5 bytes for each of the window's, the heads of the
+/// chains (384 KiB), and at most 25 MiB for a stretch.
 pub struct Compressor {
     window: usize,
     shape: Shape,
     buffer: Vec<u8>,
-    trees: Trees,
+    /// For data up to 64 KiB, and for what is longer.
+    narrow: Chains<u16>,
+    wide: Chains<u32>,
     matches: Matches,
     parser: Parser,
     items: Vec<Item>,
@@ -48,7 +53,8 @@ impl Compressor {
             window,
             shape: Shape { order, main_symbols: 256 + 8 * slots },
             buffer: Vec::new(),
-            trees: Trees::default(),
+            narrow: Chains::default(),
+            wide: Chains::default(),
             matches: Matches::default(),
             parser: Parser::default(),
             items: Vec::new(),
@@ -68,7 +74,11 @@ impl Compressor {
         self.buffer.clear();
         self.buffer.extend_from_slice(data);
         calls::translate(&mut self.buffer);
-        self.trees.reset(data.len());
+        if data.len() <= NARROW {
+            self.narrow.reset(data.len());
+        } else {
+            self.wide.reset(data.len());
+        }
         self.writer.clear();
         *self.codes = [Codes::new(), Codes::new()];
         let mut recent = [1; 3];
@@ -90,7 +100,11 @@ impl Compressor {
     fn stretch(&mut self, range: Range<usize>, recent: Recent) -> Recent {
         // Formatted offsets are two more, and below the window's size.
         let most = self.window as u32 - 3;
-        self.matches.collect(&mut self.trees, &self.buffer, range.clone(), most);
+        if self.buffer.len() <= NARROW {
+            self.matches.collect(&mut self.narrow, &self.buffer, range.clone(), most);
+        } else {
+            self.matches.collect(&mut self.wide, &self.buffer, range.clone(), most);
+        }
         self.items.clear();
         Parser::guess(&self.buffer, range.clone(), &self.matches, &mut self.items);
         let mut counts = Costs::prior(self.shape);

@@ -2,7 +2,7 @@
 
 use super::costs::Costs;
 use super::{MAX_MATCH, MIN_MATCH};
-use crate::matcher::{Match, Trees, common};
+use crate::matcher::{Chains, Match, Place, Search, common};
 use std::ops::Range;
 
 /// Offsets that were used last.
@@ -52,21 +52,19 @@ pub(super) struct Matches {
     starts: Vec<u32>,
 }
 
-/// How hard to look.
-const DEPTH: u32 = 16;
+/// Places that are looked at for a match.
+const DEPTH: u32 = 6;
 /// A match as long as this is taken, and none is looked for within it.
 const NICE: usize = 48;
 
-/// Positions at the end of a long match that are taken into the trees.
-const EDGE: usize = 32;
 /// A match as long as this is taken without weighing what lies within it.
 const TAKEN: usize = 128;
 
 impl Matches {
-    /// Collects those of `from..to`, which no match leaves, from at most `most` bytes back; `trees` holds everything before.
-    pub(super) fn collect(
+    /// Collects those of `from..to`, which no match leaves, from at most `most` bytes back; `chains` hold everything before.
+    pub(super) fn collect<P: Place>(
         &mut self,
-        trees: &mut Trees,
+        chains: &mut Chains<P>,
         data: &[u8],
         Range { start: from, end: to }: Range<usize>,
         most: u32,
@@ -77,21 +75,18 @@ impl Matches {
         let mut quiet_until = from;
         for at in from..to {
             self.starts.push(self.found.len() as u32);
-            let before = self.found.len();
-            // What lies within a long match stood before and is in the trees; only what reaches beyond it is new.
-            if at + EDGE < quiet_until {
+            if at < quiet_until {
+                chains.insert(data, at);
                 continue;
             }
-            trees.find(data, at, MAX_MATCH, NICE, DEPTH, &mut self.found);
-            // The trees look beyond the stretch, or their order would not hold there.
-            self.found[before..].iter_mut().for_each(|m| m.len = m.len.min((to - at) as u32));
+            let before = self.found.len();
+            let search = Search { depth: DEPTH, nice: NICE, max: MAX_MATCH.min(to - at) };
+            chains.find(data, at, 0, search, |found| self.found.push(found));
             // The longer, the further.
             while self.found[before..].last().is_some_and(|m| m.distance > most) {
                 self.found.pop();
             }
-            if at < quiet_until {
-                self.found.truncate(before);
-            } else if let Some(longest) = self.found[before..].last().filter(|m| m.len as usize >= NICE) {
+            if let Some(longest) = self.found[before..].last().filter(|m| m.len as usize >= NICE) {
                 quiet_until = at + longest.len as usize;
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{LENGTHS, MAX_CHUNK};
 use crate::lengths::{Lengths, codes};
-use crate::matcher::{Chains, Match};
+use crate::matcher::{Chains, Match, Search};
 
 const SYMBOLS: usize = 2 * LENGTHS;
 const MAX_BITS: u8 = 15;
@@ -16,21 +16,40 @@ const DEPTH: u32 = 12;
 /// A match as long as this is taken without looking further.
 const NICE: usize = 48;
 
-/// A literal (length 0, the byte), or a match (length, distance).
+/// A literal, or a match, in one number: the symbol in the low 16 bits; the length, 0 for a literal; the bits of the distance that
+/// the symbol does not tell.
 #[derive(Clone, Copy)]
-struct Item {
-    len: u16,
-    value: u16,
+struct Item(u64);
+
+impl Item {
+    #[inline]
+    fn literal(byte: u8) -> Item {
+        Item(u64::from(byte))
+    }
+
+    #[inline]
+    fn of_match(Match { len, distance }: Match) -> Item {
+        let top = distance.ilog2();
+        let symbol = 256 + 16 * top + (len - MIN_MATCH as u32).min(15);
+        Item(u64::from(symbol) | u64::from(len) << 16 | u64::from(distance ^ 1 << top) << 32)
+    }
+
+    #[inline]
+    fn symbol(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
 }
 
 /// Compresses chunk after chunk; its memory, at most 1 MiB, is kept from one to the next.
 pub struct Compressor {
-    chains: Chains,
+    chains: Chains<u16>,
     items: Vec<Item>,
     lengths: Lengths,
     counts: [u32; SYMBOLS],
     bits: [u8; SYMBOLS],
     codes: [u16; SYMBOLS],
+    /// Codes with their lengths.
+    texts: [(u16, u8); SYMBOLS],
 }
 
 impl std::fmt::Debug for Compressor {
@@ -48,6 +67,7 @@ impl Default for Compressor {
             counts: [0; SYMBOLS],
             bits: [0; SYMBOLS],
             codes: [0; SYMBOLS],
+            texts: [(0, 0); SYMBOLS],
         }
     }
 }
@@ -65,150 +85,166 @@ impl Compressor {
             return false;
         }
         self.parse(data);
-        self.count();
         self.lengths.make(&self.counts, MAX_BITS, &mut self.bits);
         codes(&self.bits, &mut self.codes);
-        let start = out.len();
-        out.extend(self.bits.chunks_exact(2).map(|pair| pair[0] | pair[1] << 4));
-        self.write(out);
-        let is_shorter = out.len() - start < data.len();
-        if !is_shorter {
-            out.truncate(start);
+        for (text, both) in self.texts.iter_mut().zip(self.codes.iter().zip(&self.bits)) {
+            *text = (*both.0, *both.1);
         }
-        is_shorter
+        let start = out.len();
+        // What does not fit is no shorter.
+        out.resize(start + data.len() - 1, 0);
+        for (byte, pair) in out[start..].iter_mut().zip(self.bits.chunks_exact(2)) {
+            *byte = pair[0] | pair[1] << 4;
+        }
+        let written = self.write(&mut out[start + LENGTHS..]);
+        out.truncate(start + written.map_or(0, |len| LENGTHS + len));
+        written.is_some()
     }
 
-    /// The best match at a position.
-    fn find(&mut self, data: &[u8], at: usize) -> Match {
-        let found = self.chains.longest(data, at, DEPTH, NICE);
-        let costs_more = found.len as usize == MIN_MATCH && found.distance > NEAR;
-        if costs_more || found.distance == 0 { Match::default() } else { found }
+    /// The best match of more than `above` bytes at a position; a length of 0 says that there is none.
+    #[inline(always)]
+    fn find(&mut self, data: &[u8], at: usize, above: usize, depth: u32) -> Match {
+        let mut best = Match::default();
+        let search = Search { depth, nice: NICE, max: usize::MAX };
+        self.chains.find(data, at, above, search, |found| best = found);
+        if best.len as usize == MIN_MATCH && best.distance > NEAR { Match::default() } else { best }
     }
 
-    /// Cuts the data into items. A match is put off when one that starts at the next byte, or the one behind it, saves more.
+    #[inline]
+    fn push(&mut self, item: Item) {
+        self.counts[item.symbol()] += 1;
+        self.items.push(item);
+    }
+
+    /// Cuts the data into items and counts their symbols.
     fn parse(&mut self, data: &[u8]) {
         self.chains.reset(data.len());
         self.items.clear();
-        let mut at = 0;
-        let mut found = Match::default();
-        while at < data.len() {
-            if found.len == 0 {
-                found = self.find(data, at);
-            }
-            // `ahead` positions beyond this one are in the chains by the time an item is made.
-            let mut ahead = 0;
-            let mut better = None;
-            while found.len > 0 && (found.len as usize) < NICE && ahead < 2 && better.is_none() {
-                ahead += 1;
-                if at + ahead >= data.len() {
-                    break;
-                }
-                let next = self.find(data, at + ahead);
-                if next.len > 0 && gain(next) > gain(found) + if ahead == 1 { 4 } else { 7 } {
-                    better = Some(next);
-                }
-            }
-            if found.len == 0 {
-                self.items.push(Item { len: 0, value: u16::from(data[at]) });
-                at += 1;
-            } else if let Some(next) = better {
-                self.items.extend(data[at..at + ahead].iter().map(|b| Item { len: 0, value: u16::from(*b) }));
-                at += ahead;
-                found = next;
-                continue;
-            } else {
-                self.items.push(Item { len: found.len as u16, value: found.distance as u16 });
-                for skipped in at + 1 + ahead..at + found.len as usize {
-                    self.chains.insert(data, skipped);
-                }
-                at += found.len as usize;
-            }
-            found = Match::default();
-        }
-    }
-
-    fn count(&mut self) {
         self.counts.fill(0);
         self.counts[END] = 1;
-        for item in &self.items {
-            self.counts[symbol(*item)] += 1;
+        let mut at = 0;
+        while at < data.len() {
+            let found = self.find(data, at, 0, DEPTH);
+            if found.len == 0 {
+                self.push(Item::literal(data[at]));
+                at += 1;
+            } else {
+                at = self.take(data, at, found);
+            }
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    /// Makes an item of a match, after literals when one that starts at the next byte, or the one behind it, saves more; and of
+    /// that one the same way. Returns the position behind it.
+    fn take(&mut self, data: &[u8], mut at: usize, mut found: Match) -> usize {
+        // Positions behind `at` that are in the chains.
+        let mut known = 0;
+        'better: while (found.len as usize) < NICE {
+            // What a later start has to save beyond what it costs.
+            for (ahead, worth) in [(1, 4), (2, 7)] {
+                if at + ahead >= data.len() {
+                    break 'better;
+                }
+                known = ahead;
+                let next = self.find(data, at + ahead, found.len as usize - 1, DEPTH >> ahead);
+                if next.len > 0 && gain(next) > gain(found) + worth {
+                    for byte in &data[at..at + ahead] {
+                        self.push(Item::literal(*byte));
+                    }
+                    (at, found, known) = (at + ahead, next, 0);
+                    continue 'better;
+                }
+            }
+            break;
+        }
+        self.push(Item::of_match(found));
+        let end = at + found.len as usize;
+        for skipped in at + 1 + known..end {
+            self.chains.insert(data, skipped);
+        }
+        end
+    }
+
+    /// Writes the items; `None` when they don't fit.
+    fn write(&self, out: &mut [u8]) -> Option<usize> {
         let mut units = Units::new(out);
         for item in &self.items {
-            let symbol = symbol(*item);
-            units.put(u32::from(self.codes[symbol]), u32::from(self.bits[symbol]));
-            if item.len > 0 {
-                units.long_length(usize::from(item.len) - MIN_MATCH);
-                let extra = item.value.ilog2();
-                units.put(u32::from(item.value) - (1 << extra), extra);
+            let symbol = item.symbol();
+            let (code, bits) = self.texts[symbol];
+            units.put(code, bits);
+            if symbol >= END {
+                units.long_length((item.0 >> 16) as u16 - MIN_MATCH as u16);
+                units.put((item.0 >> 32) as u16, ((symbol - 256) / 16) as u8);
             }
         }
-        units.put(u32::from(self.codes[END]), u32::from(self.bits[END]));
-        units.finish();
+        units.put(self.codes[END], self.bits[END]);
+        units.finish()
     }
 }
 
 /// What a match saves, in quarters of a literal, less the bits of its distance.
+#[inline]
 fn gain(found: Match) -> i32 {
     4 * found.len as i32 - found.distance.ilog2() as i32
 }
 
-fn symbol(item: Item) -> usize {
-    if item.len == 0 {
-        return usize::from(item.value);
-    }
-    256 + 16 * item.value.ilog2() as usize + (usize::from(item.len) - MIN_MATCH).min(15)
-}
-
 /// 16-bit units, most significant bit first, with bytes between them: room for two units is kept ahead of the bytes, as a reader
-/// has fetched two when it meets them ([MS-XCA] 2.1.4.3).
+/// has fetched two when it meets them ([MS-XCA] 2.1.4.3). What lies beyond the room there is, is counted and not written.
 struct Units<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut [u8],
     /// Where the unit that is being filled goes, and the next one.
     places: [usize; 2],
-    bits: u32,
+    len: usize,
+    bits: u64,
     count: u32,
 }
 
 impl<'a> Units<'a> {
-    fn new(out: &'a mut Vec<u8>) -> Units<'a> {
-        let start = out.len();
-        out.extend([0; 4]);
-        Units { out, places: [start, start + 2], bits: 0, count: 0 }
+    fn new(out: &'a mut [u8]) -> Units<'a> {
+        Units { out, places: [0, 2], len: 4, bits: 0, count: 0 }
     }
 
     /// Up to 16 bits. A full unit waits for the next bit, as the reader does.
-    fn put(&mut self, value: u32, n: u32) {
-        self.bits = self.bits << n | value;
-        self.count += n;
+    #[inline]
+    fn put(&mut self, value: u16, n: u8) {
+        self.bits = self.bits << n | u64::from(value);
+        self.count += u32::from(n);
         if self.count > 16 {
             self.count -= 16;
             self.place((self.bits >> self.count) as u16);
-            self.bits &= (1 << self.count) - 1;
-            self.places = [self.places[1], self.out.len()];
-            self.out.extend([0; 2]);
+            self.places = [self.places[1], self.len];
+            self.len += 2;
         }
     }
 
+    #[inline]
     fn place(&mut self, unit: u16) {
-        self.out[self.places[0]..self.places[0] + 2].copy_from_slice(&unit.to_le_bytes());
+        if let Some(place) = self.out.get_mut(self.places[0]..).and_then(|out| out.first_chunk_mut()) {
+            *place = unit.to_le_bytes();
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if let Some(place) = self.out.get_mut(self.len) {
+            *place = byte;
+        }
+        self.len += 1;
     }
 
     /// What the symbol could not say of a length (less three): a byte, or 255 and 16 bits.
-    fn long_length(&mut self, len: usize) {
+    #[inline]
+    fn long_length(&mut self, len: u16) {
         if let Some(more) = len.checked_sub(15) {
-            self.out.push(more.min(255) as u8);
+            self.byte(more.min(255) as u8);
             if more >= 255 {
-                self.out.extend((len as u16).to_le_bytes());
+                len.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
             }
         }
     }
 
-    fn finish(mut self) {
-        let unit = (self.bits << (16 - self.count)) as u16;
-        self.place(unit);
+    /// Ends the last unit. How long it is; `None` when it did not fit.
+    fn finish(mut self) -> Option<usize> {
+        self.place((self.bits << (16 - self.count)) as u16);
+        (self.len <= self.out.len()).then_some(self.len)
     }
 }

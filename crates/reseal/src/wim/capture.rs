@@ -11,7 +11,6 @@ use crate::hives::HiveSet;
 use crate::image::DiskImage;
 use crate::ntfs_tree::NtfsTree;
 use crate::tree::Tree;
-use rayon::prelude::*;
 use reseal_disk::{NewFile, open_file};
 use reseal_dtyp::{FileTime, Guid, utf16_lossy};
 use reseal_ntfs::{DirEntry, FileReference, FileStat, Namespace, Volume};
@@ -23,7 +22,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Bytes of files that are read, hashed and compressed at once.
-const BATCH: u64 = 32 << 20;
+const BATCH: u64 = 16 << 20;
 /// A file above this is compressed on its own, piece by piece.
 const LARGE: u64 = 16 << 20;
 /// Files of the volume's own have numbers below.
@@ -296,12 +295,14 @@ impl<'a, 'o> Capture<'a, 'o> {
 
     fn batch(&mut self, batch: &[Pending]) -> Result<()> {
         let volume = self.volume;
-        let read = |one: &Pending| volume.read(one.source, &one.name).within(path(volume, one));
-        let contents: Vec<Vec<u8>> = batch.par_iter().map(read).collect::<Result<_>>()?;
-        let hashes = self.writer.blobs(&contents)?;
-        for ((one, hash), content) in batch.iter().zip(hashes).zip(&contents) {
+        let read = |number: usize| {
+            let one: &Pending = &batch[number];
+            volume.read(one.source, &one.name).within(path(volume, one))
+        };
+        let written = self.writer.blobs(batch.len(), read)?;
+        for (one, (hash, size)) in batch.iter().zip(written) {
             self.image.set_stream(one.file, &one.name, hash);
-            self.sizes.insert(hash, content.len() as u64);
+            self.sizes.insert(hash, size);
         }
         Ok(())
     }
