@@ -116,6 +116,18 @@ impl HiveSet {
         for (i, (root, prefix)) in roots.iter().enumerate() {
             find_candidates(tree, *root, prefix, i == 0, &mut candidates)?;
         }
+        HiveSet::load_candidates(tree, candidates)
+    }
+
+    /// Loads those of the machine's hives that are wanted, for facts that stand in them.
+    pub(crate) fn load_machine(tree: &dyn Tree, wanted: &[MachineHive]) -> Result<HiveSet> {
+        let mut candidates = Vec::new();
+        find_candidates(tree, tree.root(), "", true, &mut candidates)?;
+        candidates.retain(|one| one.machine.is_some_and(|machine| wanted.contains(&machine)));
+        HiveSet::load_candidates(tree, candidates)
+    }
+
+    fn load_candidates(tree: &dyn Tree, candidates: Vec<Candidate>) -> Result<HiveSet> {
         let loaded: Vec<_> = candidates.into_par_iter().map(|c| (c.path.clone(), c.machine, load(tree, c))).collect();
         let mut set = HiveSet::default();
         for (path, machine, result) in loaded {

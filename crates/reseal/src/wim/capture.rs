@@ -10,7 +10,7 @@ use crate::generalize::Observer;
 use crate::hives::HiveSet;
 use crate::image::DiskImage;
 use crate::ntfs_tree::NtfsTree;
-use crate::tree::Tree;
+use crate::scope::MachineHive;
 use reseal_disk::{NewFile, open_file};
 use reseal_dtyp::{FileTime, Guid, utf16_lossy};
 use reseal_ntfs::{DirEntry, FileReference, FileStat, Namespace, Volume};
@@ -96,14 +96,16 @@ pub fn wim_capture(image: &str, out: &Path, options: &CaptureOptions, observer: 
             now: options.now,
             product: product.as_ref(),
         };
-        writer.image(&captured)?;
-        let done = writer.finish(&captured.references(), 0, &Description::of_one(&about).to_bytes())?;
+        let metadata = captured.to_metadata()?;
+        let references = captured.references();
+        drop(captured);
+        writer.metadata(&metadata)?;
+        let done = writer.finish(&references, 0, &Description::of_one(&about).to_bytes())?;
         file.set_len(done.len)?;
         file.write_at(0, &done.header)?;
         file.sync()?;
         let written = Wim::open(open_file(file.path())?)?;
-        let back = written.image(1)?;
-        if back.to_metadata()? != captured.to_metadata()? {
+        if written.metadata(1)? != metadata {
             return Err(Error::new(crate::Kind::Io, "the image reads back differently"));
         }
         file.publish()?;
@@ -115,7 +117,7 @@ pub fn wim_capture(image: &str, out: &Path, options: &CaptureOptions, observer: 
 
 /// What the installation says of itself; `None` when there is none, or it cannot be read: the XML data is for people.
 fn product(tree: &NtfsTree) -> Option<Product> {
-    let hives = HiveSet::load(tree, &[(tree.root(), String::new())]).ok()?;
+    let hives = HiveSet::load_machine(tree, &[MachineHive::Software, MachineHive::System]).ok()?;
     let facts = Facts::read(&hives).ok()?;
     facts.product.build.is_some().then_some(facts.product)
 }

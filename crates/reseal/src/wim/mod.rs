@@ -42,9 +42,6 @@ pub(crate) use seal::WimPlanned;
 pub use split::{WimPart, WimSplit, wim_split};
 pub(crate) use tree::WimTree;
 
-/// A blob above this is not read at once; Windows has no file of such a size in an image.
-const MAX_BLOB: u64 = 4 << 30;
-
 /// A WIM file, for reading.
 #[derive(Debug)]
 pub struct WimFile {
@@ -221,13 +218,13 @@ impl WimFile {
                 Err(e) => out.push(damaged(e, "wim-metadata", &image)?),
             }
         }
-        // One after the other: each is unpacked in parallel, and the largest may fill the memory.
+        // One after the other: each is unpacked in parallel.
         let (large, small): (Vec<_>, Vec<_>) = self.wim.blobs().iter().partition(|blob| blob.size > 1 << 20);
         observer.phase("contents");
         let total = self.wim.blobs().iter().map(|blob| blob.size).fold(0, u64::saturating_add);
         let done = AtomicU64::new(0);
         let check = |blob: &reseal_wim::Blob| {
-            let wrong = self.wim.read(blob, MAX_BLOB).err();
+            let wrong = self.wim.read_in_parts(blob, &mut |_| Ok(())).err();
             observer.bytes(done.fetch_add(blob.size, Ordering::Relaxed).saturating_add(blob.size).min(total), total);
             wrong
         };
