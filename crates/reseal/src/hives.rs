@@ -256,7 +256,7 @@ impl HiveFile {
                 return Ok(());
             }
         }
-        tree.replace(self.node, &self.hive.to_bytes(), now)
+        tree.replace_with(self.node, self.hive.to_bytes(), now)
     }
 
     fn reads_back(&self, tree: &dyn Tree) -> reseal_dtyp::Result<bool> {

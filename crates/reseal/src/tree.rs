@@ -166,6 +166,10 @@ pub trait Tree: Send + Sync {
 pub trait TreeEdit: Tree {
     /// Replaces the content of the unnamed stream.
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()>;
+    /// [`TreeEdit::replace`] for bytes that nobody else needs: a tree that keeps them need not copy them.
+    fn replace_with(&mut self, node: NodeId, data: Vec<u8>, now: FileTime) -> Result<()> {
+        self.replace(node, &data, now)
+    }
     /// Writes pieces (byte offset, bytes) over a file's content where it lies; its length stays. `false`, with nothing
     /// written, when the tree stores the file in a way that does not allow it: then [`TreeEdit::replace`] serves.
     fn overwrite(&mut self, node: NodeId, pieces: &[(u64, &[u8])], now: FileTime) -> Result<bool>;

@@ -107,7 +107,7 @@ impl Chunks {
     }
 
     /// Bytes that a chunk unpacks to.
-    fn len_of(&self, index: usize) -> u64 {
+    pub(crate) fn len_of(&self, index: usize) -> u64 {
         self.size.saturating_sub(index as u64 * self.chunk).min(self.chunk)
     }
 
@@ -152,16 +152,22 @@ impl Chunks {
         let at = self.bounds[index];
         let mut packed = vec![0; (self.bounds[index + 1] - at) as usize];
         store.read_at(at, &mut packed)?;
+        self.unpack_stored(index, &packed, out)
+    }
+
+    /// Unpacks one chunk from what is stored of it.
+    pub(crate) fn unpack_stored(&self, index: usize, packed: &[u8], out: &mut [u8]) -> Result<()> {
+        let at = self.bounds[index];
         // A chunk that did not get shorter is stored as it is.
         if packed.len() == out.len() {
-            out.copy_from_slice(&packed);
+            out.copy_from_slice(packed);
             return Ok(());
         }
         let done = match self.compression {
             Compression::None => return Err(Error::damaged("chunk", "length", at, "a stored chunk of another length")),
-            Compression::Xpress => reseal_codec::xpress::decompress(&packed, out),
-            Compression::Lzx => reseal_codec::lzx::decompress(&packed, out, self.chunk as usize),
-            Compression::Lzms => reseal_codec::lzms::decompress(&packed, out),
+            Compression::Xpress => reseal_codec::xpress::decompress(packed, out),
+            Compression::Lzx => reseal_codec::lzx::decompress(packed, out, self.chunk as usize),
+            Compression::Lzms => reseal_codec::lzms::decompress(packed, out),
         };
         done.map_err(|e| Error::damaged(self.compression.name(), "chunk", at, e.to_string()))
     }

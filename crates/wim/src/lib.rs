@@ -14,6 +14,7 @@
 mod blobs;
 mod chunks;
 mod dentry;
+mod earlier;
 mod edit;
 mod header;
 mod image;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use blobs::{Blob, Sha1Hash, hash_of};
 pub use dentry::{Stream, StreamKind, Times};
+pub use earlier::Earlier;
 pub use edit::NewFile;
 pub use header::{Compression, Header};
 pub use image::{Entry, FileId, Image};

@@ -1,5 +1,6 @@
 //! Compressing chunks.
 
+use crate::earlier::Earlier;
 use crate::header::Compression;
 use crate::writer::Storage;
 use rayon::prelude::*;
@@ -44,46 +45,53 @@ impl Packing {
 
     /// How a content is to be stored.
     pub(crate) fn stored(&self, data: Vec<u8>) -> Stored {
-        match self.packed(&data) {
+        match self.packed(&data, None) {
             Some(packed) => Stored::Packed(packed),
             None => Stored::Plain(data),
         }
     }
 
-    /// Data in its chunks; `None` when it is to be stored as it is, since compression makes it no shorter.
-    pub(crate) fn packed(&self, data: &[u8]) -> Option<Vec<Packed>> {
+    /// Data in its chunks, those of its earlier form where they are the same; `None` when it is to be stored as it is, since
+    /// compression makes it no shorter.
+    pub(crate) fn packed(&self, data: &[u8], earlier: Option<&Earlier<'_>>) -> Option<Vec<Packed>> {
         if !self.is_chunked() {
             return None;
         }
-        let packed = self.chunks(data);
+        let compresses = self.storage == Storage::Compressed;
+        let earlier = earlier.filter(|earlier| compresses && earlier.fits(self.compression, self.chunk));
+        let packed = self.groups(data, earlier);
         let chunks = packed.iter().map(|part| part.starts.len()).sum::<usize>();
         let stored = packed.iter().map(|part| part.bytes.len()).sum::<usize>();
         let stored = stored + width_of(data.len() as u64) * chunks.saturating_sub(1);
-        (stored < data.len() || self.storage != Storage::Compressed).then_some(packed)
+        (stored < data.len() || !compresses).then_some(packed)
     }
 
     /// The chunks of a content, in the order they stand in. A long one is compressed by several threads.
     pub(crate) fn chunks(&self, data: &[u8]) -> Vec<Packed> {
-        let group = self.chunk * GROUP;
-        if data.len() <= group {
-            return vec![self.group(data)];
-        }
-        data.par_chunks(group).map(|part| self.group(part)).collect()
+        self.groups(data, None)
+    }
+
+    fn groups(&self, data: &[u8], earlier: Option<&Earlier<'_>>) -> Vec<Packed> {
+        let parts = data.par_chunks(self.chunk * GROUP).enumerate();
+        parts.map(|(number, part)| self.group(part, number * GROUP, earlier)).collect()
     }
 
     /// A chunk as it is stored.
     pub(crate) fn one(&self, data: &[u8]) -> Vec<u8> {
-        self.group(data).bytes
+        self.group(data, 0, None).bytes
     }
 
-    fn group(&self, data: &[u8]) -> Packed {
+    /// Chunks one after the other; the first of them is chunk `first` of the content.
+    fn group(&self, data: &[u8], first: usize, earlier: Option<&Earlier<'_>>) -> Packed {
         let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let known = waiting().pop();
         let mut packer = known.unwrap_or_else(|| self.packer());
         let mut out = Packed::default();
-        for chunk in data.chunks(self.chunk) {
+        for (index, chunk) in (first..).zip(data.chunks(self.chunk)) {
             out.starts.push(out.bytes.len());
-            if !packer.pack(chunk, &mut out.bytes) {
+            if let Some(stored) = earlier.and_then(|earlier| earlier.stored(index, chunk)) {
+                out.bytes.extend(stored);
+            } else if !packer.pack(chunk, &mut out.bytes) {
                 out.bytes.extend(chunk);
             }
         }

@@ -1,6 +1,7 @@
 //! Writing a WIM: resources one behind the other, then the tables, and last the header, with which all of it counts.
 
 use crate::blobs::{Blob, BlobTable, Place, Sha1Hash, hash_of};
+use crate::earlier::Earlier;
 use crate::header::{HEADER_LEN, Header};
 use crate::image::Image;
 use crate::integrity;
@@ -113,13 +114,13 @@ impl<'o> Writer<'o> {
 
     /// Writes a content, unless it is there already. Its SHA-1; zeros for the empty one.
     pub fn blob(&mut self, data: &[u8]) -> Result<Sha1Hash> {
-        self.hashed_blob(hash_of(data), data)
+        self.hashed_blob(hash_of(data), data, None)
     }
 
-    /// [`Writer::blob`] for a content whose SHA-1 is known.
-    pub fn hashed_blob(&mut self, hash: Sha1Hash, data: &[u8]) -> Result<Sha1Hash> {
+    /// [`Writer::blob`] for a content whose SHA-1 is known, and perhaps what it was before.
+    pub fn hashed_blob(&mut self, hash: Sha1Hash, data: &[u8], earlier: Option<&Earlier<'_>>) -> Result<Sha1Hash> {
         if !self.has(&hash) {
-            let header = self.resource(data)?;
+            let header = self.resource(data, earlier)?;
             self.table.add(Blob { hash, size: data.len() as u64, references: 0, place: Place::Own(header) });
         }
         Ok(hash)
@@ -248,12 +249,12 @@ impl<'o> Writer<'o> {
 
     /// Writes the metadata of the next image.
     pub fn image(&mut self, image: &Image) -> Result<()> {
-        self.metadata(&image.to_metadata()?)
+        self.metadata(&image.to_metadata()?, None)
     }
 
-    /// [`Writer::image`] for one that was serialized.
-    pub fn metadata(&mut self, data: &[u8]) -> Result<()> {
-        let header = self.resource(data)?;
+    /// [`Writer::image`] for one that was serialized; perhaps with what it was before.
+    pub fn metadata(&mut self, data: &[u8], earlier: Option<&Earlier<'_>>) -> Result<()> {
+        let header = self.resource(data, earlier)?;
         self.add_metadata(Sha1::digest(data).into(), data.len() as u64, header);
         Ok(())
     }
@@ -312,8 +313,8 @@ impl<'o> Writer<'o> {
     }
 
     /// A resource of its own, as the storage says.
-    fn resource(&mut self, data: &[u8]) -> Result<ResourceHeader> {
-        match self.packing.packed(data) {
+    fn resource(&mut self, data: &[u8], earlier: Option<&Earlier<'_>>) -> Result<ResourceHeader> {
+        match self.packing.packed(data, earlier) {
             Some(packed) => self.write_packed(&packed, data.len() as u64),
             None => self.write_plain(data),
         }

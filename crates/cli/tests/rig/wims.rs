@@ -60,7 +60,7 @@ pub(crate) fn write(
     let mut image = Image::new(folder());
     fill(&mut image);
     for (hash, content) in contents {
-        writer.hashed_blob(*hash, content).expect("written to memory");
+        writer.hashed_blob(*hash, content, None).expect("written to memory");
     }
     writer.image(&image).expect("an image that an entry can state");
     let xml = "\u{feff}<WIM><IMAGE INDEX=\"1\"><NAME>made by hand</NAME></IMAGE></WIM>";

@@ -99,7 +99,7 @@ pub fn wim_capture(image: &str, out: &Path, options: &CaptureOptions, observer: 
         let metadata = captured.to_metadata()?;
         let references = captured.references();
         drop(captured);
-        writer.metadata(&metadata)?;
+        writer.metadata(&metadata, None)?;
         let done = writer.finish(&references, 0, &Description::of_one(&about).to_bytes())?;
         file.set_len(done.len)?;
         file.write_at(0, &done.header)?;

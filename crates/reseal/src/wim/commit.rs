@@ -3,7 +3,7 @@
 use super::description::Description;
 use super::images::WimImages;
 use super::output::{self, Append, ToNewFile};
-use super::tree::WimTree;
+use super::tree::{NewContent, WimTree};
 use crate::error::{Error, Kind, Result, Within};
 use crate::generalize::Observer;
 use rayon::prelude::*;
@@ -11,6 +11,7 @@ use reseal_disk::journal::Media;
 use reseal_disk::{NewFile, open_file};
 use reseal_dtyp::{FileTime, Guid};
 use reseal_wim::{Finished, Image, Sha1Hash, Storage, Wim, Writer};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -109,31 +110,34 @@ impl WimCommit {
     }
 
     /// Their metadata, as it is written.
-    fn metadata(&self) -> reseal_dtyp::Result<HashMap<u32, Vec<u8>>> {
-        let changed = self.changed();
-        changed.into_par_iter().map(|(index, image)| Ok((index, image.to_metadata()?))).collect()
+    fn metadata(&self) -> reseal_dtyp::Result<HashMap<u32, Cow<'_, [u8]>>> {
+        let changed: Vec<_> = self.changed.iter().filter(|(_, tree)| tree.is_changed).collect();
+        changed.into_par_iter().map(|(index, tree)| Ok((*index, tree.metadata()?))).collect()
     }
 
     /// Writes contents that are new and named, in the order of their hashes: the same plan gives the same bytes.
     fn write_new(&self, writer: &mut Writer<'_>, references: &HashMap<Sha1Hash, u32>) -> reseal_dtyp::Result<()> {
-        let mut new: Vec<(&Sha1Hash, &Arc<Vec<u8>>)> = self.changed.iter().flat_map(|(_, tree)| &tree.new).collect();
+        let mut new: Vec<(&Sha1Hash, &NewContent)> = self.changed.iter().flat_map(|(_, tree)| &tree.new).collect();
         new.retain(|(hash, _)| references.contains_key(*hash));
-        new.sort();
-        new.into_iter().try_for_each(|(hash, content)| writer.hashed_blob(*hash, content).map(drop))
+        new.sort_by_key(|(hash, _)| *hash);
+        new.into_iter().try_for_each(|(hash, content)| {
+            let earlier = content.earlier.as_ref().and_then(|earlier| self.images.wim().earlier(earlier));
+            writer.hashed_blob(*hash, &content.bytes, earlier.as_ref()).map(drop)
+        })
     }
 
     /// Metadata of every image, XML data, tables.
     fn write_tables(
         &self,
         mut writer: Writer<'_>,
-        metadata: &HashMap<u32, Vec<u8>>,
+        metadata: &HashMap<u32, Cow<'_, [u8]>>,
         references: &HashMap<Sha1Hash, u32>,
         same_file: bool,
     ) -> reseal_dtyp::Result<Finished> {
         let wim = self.images.wim();
         for number in &self.kept {
             match metadata.get(number) {
-                Some(metadata) => writer.metadata(metadata)?,
+                Some(metadata) => writer.metadata(metadata, wim.earlier_metadata(*number).as_ref())?,
                 None => writer.copy_image(wim, *number, same_file)?,
             }
         }
@@ -156,14 +160,14 @@ impl WimCommit {
     fn read_back(
         &self,
         written: &Wim,
-        metadata: &HashMap<u32, Vec<u8>>,
+        metadata: &HashMap<u32, Cow<'_, [u8]>>,
         references: &HashMap<Sha1Hash, u32>,
         observer: &dyn Observer,
     ) -> Result<()> {
         observer.phase("reading back");
         for (place, number) in self.kept.iter().enumerate() {
             if let Some(planned) = metadata.get(number)
-                && written.metadata(place as u32 + 1)? != *planned
+                && written.metadata(place as u32 + 1)? != **planned
             {
                 return Err(Error::new(Kind::Io, format!("image {number} reads back differently")));
             }
@@ -171,7 +175,7 @@ impl WimCommit {
         let new: BTreeSet<&Sha1Hash> = self.changed.iter().flat_map(|(_, tree)| tree.new.keys()).collect();
         new.into_par_iter().filter(|hash| references.contains_key(*hash)).try_for_each(|hash| -> Result<()> {
             if let Some(blob) = written.blob(hash)? {
-                written.read(blob, u64::MAX)?;
+                written.read_in_parts(blob, &mut |_| Ok(()))?;
             }
             Ok(())
         })

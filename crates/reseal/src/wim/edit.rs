@@ -1,6 +1,6 @@
 //! Changing an image of a WIM in memory.
 
-use super::tree::{WimTree, node};
+use super::tree::{NewContent, WimTree, node};
 use crate::tree::{DescriptorCounts, NewSecurity, NodeId, Tree, TreeEdit};
 use reseal_dtyp::{Error, FileTime, Kind, Result, utf16_lossy};
 use reseal_sid::SidMap;
@@ -12,11 +12,13 @@ const DIRECTORY: u32 = 0x10;
 const ARCHIVE: u32 = 0x20;
 
 impl WimTree {
-    /// Keeps a content that is to be written. Its SHA-1; zeros for the empty one.
-    fn keep(&mut self, data: &[u8]) -> Sha1Hash {
-        let hash = hash_of(data);
+    /// Keeps a content that is to be written, in place of an earlier one. Its SHA-1; zeros for the empty one.
+    fn keep(&mut self, data: Vec<u8>, before: Option<Sha1Hash>) -> Sha1Hash {
+        let hash = hash_of(&data);
         if !data.is_empty() {
-            self.new.entry(hash).or_insert_with(|| Arc::new(data.to_vec()));
+            // What was new itself stands for what the WIM has.
+            let earlier = before.and_then(|before| self.new.get(&before).map_or(Some(before), |new| new.earlier));
+            self.new.entry(hash).or_insert_with(|| NewContent { bytes: Arc::new(data), earlier });
         }
         hash
     }
@@ -34,22 +36,26 @@ impl WimTree {
             return Err(Error::new(Kind::Conflict, format!("the folder has the name {name} already")));
         }
         let folder = self.file(folder)?;
-        self.is_changed = true;
+        self.changed();
         Ok(node(self.image.create(folder, &units, &[], file)))
     }
 }
 
 impl TreeEdit for WimTree {
     fn replace(&mut self, node: NodeId, data: &[u8], now: FileTime) -> Result<()> {
+        self.replace_with(node, data.to_vec(), now)
+    }
+
+    fn replace_with(&mut self, node: NodeId, data: Vec<u8>, now: FileTime) -> Result<()> {
         let file = self.file(node)?;
-        if self.image.content(file).is_none() {
+        let Some(before) = self.image.content(file).map(|stream| stream.hash) else {
             let what = "a folder, a reparse point, or encrypted";
             return Err(Error::unsupported(format!("it has no content that could be replaced: it is {what}")));
-        }
-        let hash = self.keep(data);
+        };
+        let hash = self.keep(data, Some(before));
         self.image.set_stream(file, &[], hash);
         self.image.set_times(file, Times { written: now, ..self.image.times(file) });
-        self.is_changed = true;
+        self.changed();
         Ok(())
     }
 
@@ -66,7 +72,7 @@ impl TreeEdit for WimTree {
         new: NewSecurity<'_>,
         now: FileTime,
     ) -> Result<NodeId> {
-        let (security, hash) = (self.security(new)?, self.keep(data));
+        let (security, hash) = (self.security(new)?, self.keep(data.to_vec(), None));
         let content = Stream { kind: StreamKind::Data, name: Vec::new(), hash };
         let times = Times { created: now, accessed: now, written: now };
         let file = NewFile { attributes: ARCHIVE, security, times, streams: vec![content], reparse_tag: 0 };
@@ -89,19 +95,19 @@ impl TreeEdit for WimTree {
             return Err(Error::new(Kind::Conflict, format!("the folder has the name {name} already")));
         }
         self.image.move_to(file, self.file(folder)?, &units);
-        self.is_changed = true;
+        self.changed();
         Ok(())
     }
 
     fn remove(&mut self, node: NodeId, _now: FileTime) -> Result<()> {
         self.image.remove(self.file(node)?)?;
-        self.is_changed = true;
+        self.changed();
         Ok(())
     }
 
     fn remove_tree(&mut self, node: NodeId, _now: FileTime) -> Result<u64> {
         let gone = self.image.remove_tree(self.file(node)?)?;
-        self.is_changed = true;
+        self.changed();
         Ok(gone)
     }
 
@@ -116,7 +122,9 @@ impl TreeEdit for WimTree {
                 renamed += 1;
             }
         }
-        self.is_changed |= renamed > 0;
+        if renamed > 0 {
+            self.changed();
+        }
         Ok(renamed)
     }
 
@@ -124,7 +132,7 @@ impl TreeEdit for WimTree {
         let file = self.file(node)?;
         let security = self.image.add_descriptor(descriptor);
         self.image.set_security(file, Some(security));
-        self.is_changed = true;
+        self.changed();
         Ok(())
     }
 
@@ -136,7 +144,9 @@ impl TreeEdit for WimTree {
             counts.changed += usize::from(done.total() > 0);
             counts.sids += done.total();
         }
-        self.is_changed |= counts.changed > 0;
+        if counts.changed > 0 {
+            self.changed();
+        }
         Ok(counts)
     }
 

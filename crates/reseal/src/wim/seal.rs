@@ -137,10 +137,16 @@ fn seal(
         staged.check_invariants(&tree, options)?;
         let mut written = 0;
         if tree.is_changed {
-            staged.hives.read_back(&tree)?;
-            let metadata = tree.image.to_metadata()?;
-            guard::refuse(&original, &tree.as_written(&metadata)?, &staged)?;
+            let guarded = || -> Result<Vec<u8>> {
+                let metadata = tree.image.to_metadata()?;
+                guard::refuse(&original, &tree.as_written(&metadata)?, &staged)?;
+                Ok(metadata)
+            };
+            let (back, metadata) = rayon::join(|| staged.hives.read_back(&tree), guarded);
+            back?;
+            let metadata = metadata?;
             written = tree.new_bytes() + metadata.len() as u64;
+            tree.keep_metadata(metadata);
         }
         strict(options, &staged.findings)?;
         let mut plan = staged.into_plan(images.path().display().to_string(), state.place.clone(), options);
@@ -161,7 +167,11 @@ impl WimTree {
     /// Bytes of contents that are new and named.
     pub(crate) fn new_bytes(&self) -> u64 {
         let named = self.image.references();
-        self.new.iter().filter(|(hash, _)| named.contains_key(*hash)).map(|(_, content)| content.len() as u64).sum()
+        self.new
+            .iter()
+            .filter(|(hash, _)| named.contains_key(*hash))
+            .map(|(_, content)| content.bytes.len() as u64)
+            .sum()
     }
 
     /// What the XML data says of the image.

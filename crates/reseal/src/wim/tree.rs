@@ -3,6 +3,7 @@
 use crate::tree::{NodeId, Stat, StreamRead, Survey, Tree, TreeEntry};
 use reseal_dtyp::{Descriptor, DomainSid, Error, Finding, Kind, Level, Result, Sid, utf16_lossy};
 use reseal_wim::{Blob, BlobReader, FileId, Image, Sha1Hash, Stream, StreamKind, Wim, names};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -17,8 +18,18 @@ pub(crate) struct WimTree {
     wim: Arc<Wim>,
     pub(crate) image: Image,
     /// Contents that the WIM does not have yet.
-    pub(super) new: HashMap<Sha1Hash, Arc<Vec<u8>>>,
+    pub(super) new: HashMap<Sha1Hash, NewContent>,
     pub(super) is_changed: bool,
+    /// What is written of the image, once nothing changes any more.
+    metadata: Option<Vec<u8>>,
+}
+
+/// A content that the WIM does not have yet.
+#[derive(Debug, Clone)]
+pub(super) struct NewContent {
+    pub(super) bytes: Arc<Vec<u8>>,
+    /// What the file had in the WIM.
+    pub(super) earlier: Option<Sha1Hash>,
 }
 
 /// Where the content of a stream is.
@@ -32,19 +43,39 @@ impl WimTree {
     /// Reads image `index`, from 1.
     pub(crate) fn open(wim: Arc<Wim>, index: u32) -> Result<WimTree> {
         let image = wim.image(index)?;
-        Ok(WimTree { wim, image, new: HashMap::new(), is_changed: false })
+        Ok(WimTree { wim, image, new: HashMap::new(), is_changed: false, metadata: None })
     }
 
     /// The same as it will be read when `metadata`, its own, is written. Its files have other ids.
     pub(crate) fn as_written(&self, metadata: &[u8]) -> Result<WimTree> {
         let image = Image::read(metadata)?;
-        Ok(WimTree { wim: Arc::clone(&self.wim), image, new: self.new.clone(), is_changed: self.is_changed })
+        let (wim, new) = (Arc::clone(&self.wim), self.new.clone());
+        Ok(WimTree { wim, image, new, is_changed: self.is_changed, metadata: None })
     }
 
     /// Ids are checked once, here: whoever made one up gets an error.
     pub(crate) fn file(&self, node: NodeId) -> Result<FileId> {
         let file = self.image.file_of(node.0);
         file.ok_or_else(|| Error::not_found(format!("the image has no file {}", node.0)))
+    }
+
+    /// Keeps what is written of the image, which somebody had to know already.
+    pub(super) fn keep_metadata(&mut self, metadata: Vec<u8>) {
+        self.metadata = Some(metadata);
+    }
+
+    /// What is written of the image.
+    pub(super) fn metadata(&self) -> Result<Cow<'_, [u8]>> {
+        match &self.metadata {
+            Some(metadata) => Ok(Cow::Borrowed(metadata)),
+            None => self.image.to_metadata().map(Cow::Owned),
+        }
+    }
+
+    /// Notes that something differs from what the WIM holds.
+    pub(super) fn changed(&mut self) {
+        self.is_changed = true;
+        self.metadata = None;
     }
 
     fn files(&self) -> impl Iterator<Item = FileId> {
@@ -59,7 +90,7 @@ impl WimTree {
 
     fn content(&self, stream: &Stream) -> Result<Content<'_>> {
         if let Some(bytes) = self.new.get(&stream.hash) {
-            return Ok(Content::New(bytes));
+            return Ok(Content::New(&bytes.bytes));
         }
         Ok(self.wim.blob(&stream.hash)?.map_or(Content::Empty, Content::Stored))
     }
