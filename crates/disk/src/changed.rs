@@ -41,7 +41,7 @@ impl Disk {
 }
 
 /// What the parts of an image file are for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Layout {
     /// Parts of the virtual disk: byte offset in the file, on the disk, length; ascending, without overlap.
     pub(crate) pieces: Vec<(u64, u64, u64)>,

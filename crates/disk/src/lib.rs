@@ -13,19 +13,20 @@
 mod changed;
 mod commit;
 mod disk;
+mod formats;
 mod host;
 mod io;
 pub mod journal;
 mod new_file;
 mod overlay;
 mod partition;
-mod vhdx;
 
 pub use commit::{Committed, CopyMethod, Progress};
-pub use disk::{Disk, Format, InPlace, open_file, open_file_for_writing};
+pub use disk::{Disk, InPlace, open_file, open_file_for_writing};
+pub use formats::Format;
+pub use formats::vhdx::{CreateVhdx, create_vhdx};
 pub use io::{MemoryDisk, ReadAt, WriteAt, checked_range};
 pub use journal::{HostMedia, Recovered};
 pub use new_file::NewFile;
 pub use overlay::Overlay;
 pub use partition::{GptPartition, Partition, PartitionTable, PartitionType, Scheme, write_gpt};
-pub use vhdx::{CreateVhdx, create_vhdx};

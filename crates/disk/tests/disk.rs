@@ -73,7 +73,7 @@ fn vhdx_written_by_us_is_read_by_qemu() {
         create(&empty, &options(fixed, sector));
         let before = std::fs::read(&empty).unwrap();
         let disk = Disk::open(&empty).unwrap();
-        assert_eq!(disk.format(), if fixed { Format::VhdxFixed } else { Format::VhdxDynamic });
+        assert_eq!(disk.format(), if fixed { Format::VHDX_FIXED } else { Format::VHDX_DYNAMIC });
         assert_eq!(disk.sector_size(), Some(sector));
         let bytes = disk.bytes();
         let pattern: Vec<u8> = (0..5 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

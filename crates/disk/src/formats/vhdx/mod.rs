@@ -11,6 +11,7 @@ mod header;
 mod log;
 mod metadata;
 
+use super::{Container, Format};
 use crate::changed::Layout;
 use crate::io::{ReadAt, WriteAt, checked_range};
 use crate::overlay::Overlay;
@@ -23,7 +24,7 @@ use std::sync::{Arc, RwLock};
 
 /// A virtual disk in a VHDX file.
 #[derive(Debug)]
-pub(crate) struct Vhdx {
+struct Vhdx {
     file: Arc<Overlay>,
     metadata: Metadata,
     header: Header,
@@ -34,20 +35,27 @@ pub(crate) struct Vhdx {
     replayed: usize,
 }
 
-/// Whether the file starts with the signature of a VHDX.
-pub(crate) fn is_vhdx(file: &dyn ReadAt) -> Result<bool> {
+impl Format {
+    /// [MS-VHDX], every block in place.
+    pub const VHDX_FIXED: Format = Format("vhdx-fixed");
+    /// [MS-VHDX], blocks where needed.
+    pub const VHDX_DYNAMIC: Format = Format("vhdx-dynamic");
+}
+
+/// Opens a file that starts with the signature of a VHDX.
+pub(super) fn open(file: &Arc<Overlay>) -> Result<Option<Arc<dyn Container>>> {
     let mut signature = [0; 8];
     if file.len() < MIB {
-        return Ok(false);
+        return Ok(None);
     }
     file.read_at(0, &mut signature)?;
-    Ok(&signature == FILE_SIGNATURE)
+    Ok(if &signature == FILE_SIGNATURE { Some(Arc::new(Vhdx::open(Arc::clone(file))?)) } else { None })
 }
 
 impl Vhdx {
     /// Opens the file, replaying its log into the overlay. `Unsupported` for a differencing disk; `Damaged` when blocks
     /// overlap each other, a region or the end of the file.
-    pub(crate) fn open(file: Arc<Overlay>) -> Result<Vhdx> {
+    fn open(file: Arc<Overlay>) -> Result<Vhdx> {
         let header = Header::current(&*file)?;
         let replayed = if header.log_guid == Guid::NIL { 0 } else { log::replay(&file, &header)? };
         let regions = Regions::read(&*file)?;
@@ -76,53 +84,6 @@ impl Vhdx {
         check_blocks(&blocks, &metadata, &regions, &header, file.len())?;
         let bat_offset = regions.bat.0;
         Ok(Vhdx { file, metadata, header, bat_offset, chunk_ratio, blocks: RwLock::new(blocks), replayed })
-    }
-
-    pub(crate) fn sector_size(&self) -> u32 {
-        self.metadata.sector_size
-    }
-
-    pub(crate) fn is_fixed(&self) -> bool {
-        self.metadata.fixed
-    }
-
-    pub(crate) fn disk_id(&self) -> Guid {
-        self.metadata.disk_id
-    }
-
-    pub(crate) fn block_len(&self) -> u64 {
-        self.metadata.block_len
-    }
-
-    /// Log entries that were replayed on opening.
-    pub(crate) fn replayed(&self) -> usize {
-        self.replayed
-    }
-
-    /// Writes the next header into the slot that is not current: new GUIDs tell caches and children that the file changed.
-    pub(crate) fn write_header(&self, file_write: Guid, data_write: Guid) -> Result<()> {
-        let (offset, bytes) = self.header.next(file_write, data_write);
-        self.file.write_at(offset, &bytes)
-    }
-
-    /// Where a byte of the disk lies in the file; `None` when its block has no place there.
-    pub(crate) fn file_offset(&self, offset: u64) -> Option<u64> {
-        let block = usize::try_from(offset / self.metadata.block_len).ok()?;
-        Some(self.block_offset(block)? + offset % self.metadata.block_len)
-    }
-
-    /// Which parts of the file hold the disk, and which may change beside them.
-    pub(crate) fn layout(&self) -> Layout {
-        let blocks = self.blocks.read().unwrap_or_else(|e| e.into_inner());
-        let present = blocks.iter().enumerate().filter(|(_, entry)| state_of(**entry) == state::FULLY_PRESENT);
-        let len = self.metadata.block_len;
-        let mut pieces: Vec<_> = present.map(|(i, entry)| (entry >> 20 << 20, i as u64 * len, len)).collect();
-        pieces.sort_unstable();
-        let entries = blocks.len() as u64 + blocks.len() as u64 / self.chunk_ratio;
-        let headers = 64 << 10..192 << 10;
-        let structures = vec![headers, self.bat_offset..self.bat_offset + 8 * entries];
-        // A log that is replayed may write to every structure of the container.
-        Layout { pieces, structures, anywhere: self.replayed > 0 }
     }
 
     /// Splits a disk range into (block, offset in it, range of the buffer).
@@ -164,6 +125,52 @@ impl Vhdx {
         self.file.write_at(self.bat_offset + index * 8, &entry.to_le_bytes())?;
         blocks[block] = entry;
         Ok(offset)
+    }
+}
+
+impl Container for Vhdx {
+    fn format(&self) -> Format {
+        if self.metadata.fixed { Format::VHDX_FIXED } else { Format::VHDX_DYNAMIC }
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        Some(self.metadata.sector_size)
+    }
+
+    fn block_len(&self) -> Option<u64> {
+        Some(self.metadata.block_len)
+    }
+
+    fn id(&self) -> Option<Guid> {
+        Some(self.metadata.disk_id)
+    }
+
+    fn file_offset(&self, offset: u64) -> Result<Option<u64>> {
+        let Ok(block) = usize::try_from(offset / self.metadata.block_len) else { return Ok(None) };
+        Ok(self.block_offset(block).map(|base| base + offset % self.metadata.block_len))
+    }
+
+    fn layout(&self) -> Layout {
+        let blocks = self.blocks.read().unwrap_or_else(|e| e.into_inner());
+        let present = blocks.iter().enumerate().filter(|(_, entry)| state_of(**entry) == state::FULLY_PRESENT);
+        let len = self.metadata.block_len;
+        let mut pieces: Vec<_> = present.map(|(i, entry)| (entry >> 20 << 20, i as u64 * len, len)).collect();
+        pieces.sort_unstable();
+        let entries = blocks.len() as u64 + blocks.len() as u64 / self.chunk_ratio;
+        let headers = 64 << 10..192 << 10;
+        let structures = vec![headers, self.bat_offset..self.bat_offset + 8 * entries];
+        // A log that is replayed may write to every structure of the container.
+        Layout { pieces, structures, anywhere: self.replayed > 0 }
+    }
+
+    /// Writes the next header into the slot that is not current: new GUIDs tell caches and children that the file changed.
+    fn before_commit(&self, ids: [Guid; 2]) -> Result<()> {
+        let (offset, bytes) = self.header.next(ids[0], ids[1]);
+        self.file.write_at(offset, &bytes)
+    }
+
+    fn replayed_log_entries(&self) -> usize {
+        self.replayed
     }
 }
 

@@ -46,10 +46,10 @@ pub(super) const PARENT_LOCATOR: Guid =
 
 /// States of a BAT entry, [MS-VHDX] 2.5.1.1.
 pub(super) mod state {
-    pub(in crate::vhdx) const NOT_PRESENT: u8 = 0;
-    pub(in crate::vhdx) const UNDEFINED: u8 = 1;
-    pub(in crate::vhdx) const ZERO: u8 = 2;
-    pub(in crate::vhdx) const UNMAPPED: u8 = 3;
-    pub(in crate::vhdx) const FULLY_PRESENT: u8 = 6;
-    pub(in crate::vhdx) const PARTIALLY_PRESENT: u8 = 7;
+    pub(in crate::formats::vhdx) const NOT_PRESENT: u8 = 0;
+    pub(in crate::formats::vhdx) const UNDEFINED: u8 = 1;
+    pub(in crate::formats::vhdx) const ZERO: u8 = 2;
+    pub(in crate::formats::vhdx) const UNMAPPED: u8 = 3;
+    pub(in crate::formats::vhdx) const FULLY_PRESENT: u8 = 6;
+    pub(in crate::formats::vhdx) const PARTIALLY_PRESENT: u8 = 7;
 }
