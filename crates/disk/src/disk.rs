@@ -2,14 +2,14 @@
 
 use crate::changed::Layout;
 use crate::commit::{self, Committed, Progress};
-use crate::formats::{self, Container, Format};
+use crate::formats::{self, Container, Format, Opening};
 use crate::host::{Access, HostFile};
 use crate::io::{ReadAt, WriteAt};
 use crate::journal::{self, Change, Commit, HostMedia, Written};
 use crate::overlay::Overlay;
 use crate::partition::{Partition, PartitionTable, Slice};
-use reseal_dtyp::{Error, Guid, Result};
-use std::path::Path;
+use reseal_dtyp::{Error, Guid, Kind, Result};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A disk image. Writes go to the overlay; [`Disk::commit_to`] makes a new file of it, [`Disk::commit_in_place`] alone
@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Disk {
     pub(crate) overlay: Arc<Overlay>,
-    container: Arc<dyn Container>,
+    pub(crate) container: Arc<dyn Container>,
 }
 
 /// How to commit in place.
@@ -63,12 +63,19 @@ impl Disk {
         let host = HostFile::open(path, access)?;
         // Looked for under the lock: whoever makes a journal holds it.
         journal::interrupted(path)?;
-        Disk::of(host)
+        Disk::of(host, &Opening { chain: Vec::new(), follow: true })
+    }
+
+    /// Opens a parent for reading.
+    pub(crate) fn open_in_chain(path: &Path, opening: &Opening) -> Result<Disk> {
+        let host = HostFile::open(path, Access::Read)?;
+        journal::interrupted(path)?;
+        Disk::of(host, opening)
     }
 
     /// The disk as it is in the image file, without the changes.
     pub fn original(&self) -> Result<Disk> {
-        Disk::of(self.overlay.host().again()?)
+        Disk::of(self.overlay.host().again()?, &Opening { chain: Vec::new(), follow: true })
     }
 
     /// What the parts of the image file are for.
@@ -76,9 +83,9 @@ impl Disk {
         self.container.layout()
     }
 
-    fn of(host: HostFile) -> Result<Disk> {
+    fn of(host: HostFile, opening: &Opening) -> Result<Disk> {
         let overlay = Arc::new(Overlay::new(host));
-        let container = formats::open(&overlay)?;
+        let container = formats::open(&overlay, opening)?;
         Ok(Disk { overlay, container })
     }
 
@@ -117,6 +124,54 @@ impl Disk {
         self.container.replayed_log_entries()
     }
 
+    /// The disk below a differencing disk, open for reading.
+    pub fn parent(&self) -> Option<&Disk> {
+        self.container.parent().and_then(|parent| parent.disk().ok())
+    }
+
+    /// The id by which children know this disk as their parent: the DataWriteGuid of a VHDX, the unique id of a VHD.
+    pub fn link_id(&self) -> Option<Guid> {
+        self.container.link_id()
+    }
+
+    /// What is wrong with the container and yet does not keep it from being read. Such a disk is not written.
+    pub fn container_damage(&self) -> Option<&str> {
+        self.container.damage()
+    }
+
+    /// Something odd about the container that is no damage.
+    pub fn container_note(&self) -> Option<String> {
+        self.container.note()
+    }
+
+    /// The differencing disks in the folder of this one whose parent it is, by name. They read rubbish once it has changed.
+    ///
+    /// What is damaged, or no disk, is no child; an error of the host is an error.
+    pub fn children(&self) -> Result<Vec<PathBuf>> {
+        let context = |e| Error::io(format!("cannot look for children of {}", self.path().display()), e);
+        let Some(id) = self.link_id() else { return Ok(Vec::new()) };
+        let own = std::fs::canonicalize(self.path()).map_err(context)?;
+        let folder = own.parent().unwrap_or(Path::new("/"));
+        let mut out = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(context)? {
+            let path = entry.map_err(context)?.path();
+            let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+            let is_disk = matches!(ending.as_deref(), Some("vhd" | "vhdx" | "avhd" | "avhdx"));
+            if !is_disk || path == own || !std::fs::metadata(&path).is_ok_and(|m| m.is_file()) {
+                continue;
+            }
+            let look = HostFile::open(&path, Access::Look)
+                .and_then(|host| Disk::of(host, &Opening { chain: Vec::new(), follow: false }));
+            match look {
+                Ok(disk) if disk.container.parent().is_some_and(|parent| parent.ids.contains(&id)) => out.push(path),
+                Err(e) if e.kind() == Kind::Io => return Err(e.within(path.display())),
+                _ => {}
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+
     /// The virtual disk's bytes.
     pub fn bytes(&self) -> Arc<dyn WriteAt> {
         Arc::clone(&self.container) as _
@@ -144,11 +199,14 @@ impl Disk {
         Ok(changed)
     }
 
-    /// Finishes the container's own metadata, then writes image and changes to the new file `out`. `write_guids` are the
-    /// new write identifiers of a VHDX. `Conflict` when `out` exists.
+    /// Finishes the container's own metadata, then writes image and changes to the new file `out`. `write_guids` are new ids:
+    /// the write identifiers of a VHDX, the unique id of a VHD. A differencing disk names its parent from where `out` lies.
+    /// `Conflict` when `out` exists.
     pub fn commit_to(self, out: &Path, write_guids: [Guid; 2], progress: Progress<'_>) -> Result<Committed> {
-        if self.changed_bytes()? > 0 {
-            self.container.before_commit(write_guids)?;
+        let is_changed = self.changed_bytes()? > 0;
+        if is_changed || self.parent().is_some() {
+            self.refuse_damaged()?;
+            self.container.before_commit(formats::Commit { ids: write_guids, is_changed, out: Some(out) })?;
         }
         commit::commit_to(&self.overlay, out, progress)
     }
@@ -161,9 +219,9 @@ impl Disk {
         if self.changed_bytes()? == 0 {
             return Ok(Written::default());
         }
-        self.container.before_commit(write_guids)?;
-        let mut marks = how.marks.iter().map(|&at| self.file_offset(at)).collect::<Result<Vec<u64>>>()?;
-        marks.sort_unstable();
+        self.refuse_damaged()?;
+        self.container.before_commit(formats::Commit { ids: write_guids, is_changed: true, out: None })?;
+        let marks = self.marks(how.marks)?;
         let mut media = HostMedia::of(self.overlay.host(), how.journal_folder)?;
         let runs = self.overlay.runs();
         let (mut done, in_all) = (0, runs.iter().map(|run| run.end - run.start).sum());
@@ -178,10 +236,29 @@ impl Disk {
         journal::commit(&mut media, commit, &mut changes)
     }
 
-    /// Where a byte of the virtual disk lies in the image file.
-    fn file_offset(&self, offset: u64) -> Result<u64> {
-        self.container.file_offset(offset)?.ok_or_else(|| {
-            Error::unsupported(format!("byte {offset:#x} of the disk lies in a block that the file does not hold"))
-        })
+    /// Where bytes of the virtual disk lie in the image file, to be marked. Where it holds none of them yet, as a differencing
+    /// disk whose parent has the boot sector, the signature of the container is marked.
+    fn marks(&self, wanted: &[u64]) -> Result<Vec<u64>> {
+        let before = self.original()?.container;
+        let mut marks = Vec::new();
+        for &at in wanted {
+            let mark = match before.file_offset(at)? {
+                Some(mark) => Some(mark),
+                None => before.signature_offset(),
+            };
+            marks.push(mark.ok_or_else(|| {
+                Error::unsupported(format!("byte {at:#x} of the disk lies in a block that the file does not hold"))
+            })?);
+        }
+        marks.sort_unstable();
+        marks.dedup();
+        Ok(marks)
+    }
+
+    fn refuse_damaged(&self) -> Result<()> {
+        match self.container.damage() {
+            Some(damage) => Err(Error::new(Kind::Damaged, format!("{damage}; it can be read, and is not written"))),
+            None => Ok(()),
+        }
     }
 }

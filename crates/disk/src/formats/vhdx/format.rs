@@ -44,6 +44,10 @@ pub(super) const PHYSICAL_SECTOR_SIZE: Guid =
 pub(super) const PARENT_LOCATOR: Guid =
     guid(0xa8d3_5f2d, 0xb30b, 0x454d, [0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c]);
 
+/// Type of a parent locator that names a VHDX.
+pub(super) const VHDX_LOCATOR: Guid =
+    guid(0xb04a_efb7, 0xd19e, 0x4a81, [0xb7, 0x89, 0x25, 0xb8, 0xe9, 0x44, 0x59, 0x13]);
+
 /// States of a BAT entry, [MS-VHDX] 2.5.1.1.
 pub(super) mod state {
     pub(in crate::formats::vhdx) const NOT_PRESENT: u8 = 0;
