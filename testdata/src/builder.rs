@@ -1,7 +1,9 @@
 //! Disk images: a container, a partition table, a blank volume, and what the caller puts into it.
 
 use anyhow::{Context, Result, bail};
-use reseal_disk::{CreateVhdx, Disk, GptPartition, WriteAt, create_vhdx, write_gpt};
+use reseal_disk::{
+    CreateChild, CreateVhd, CreateVhdx, Disk, GptPartition, WriteAt, create_vhd, create_vhdx, write_gpt,
+};
 use reseal_dtyp::Guid;
 use reseal_ntfs::Volume;
 use std::path::Path;
@@ -17,6 +19,16 @@ pub enum Container {
     Vhdx {
         /// Every block has its place from the start.
         fixed: bool,
+    },
+    /// VHD, dynamic or fixed.
+    Vhd {
+        /// Every sector has its place from the start.
+        fixed: bool,
+    },
+    /// The machine lies in a parent beside it, `parent-of-NAME`, and a child without content is named.
+    Child {
+        /// VHD, or VHDX.
+        vhd: bool,
     },
 }
 
@@ -89,6 +101,17 @@ pub fn blank_volume(path: &Path, len: u64, sector_size: u32, cluster_size: u32, 
 impl ImageBuilder {
     /// Builds the image at `out`: formats the volume and lets `fill` write into it.
     pub fn build(&self, out: &Path, fill: impl FnOnce(&mut Volume) -> Result<()>) -> Result<()> {
+        let Container::Child { vhd } = self.container else { return self.build_whole(out, fill) };
+        let name = out.file_name().context("a file name")?.to_string_lossy();
+        let parent = out.with_file_name(format!("parent-of-{name}"));
+        let container = if vhd { Container::Vhd { fixed: false } } else { Container::Vhdx { fixed: false } };
+        ImageBuilder { container, ..*self }.build_whole(&parent, fill)?;
+        let options = CreateChild { block_len: 2 << 20, id: Guid([7; 16]), time: 0 };
+        Disk::open(&parent)?.new_child(out, &options)?.write_to(out)?;
+        Ok(())
+    }
+
+    fn build_whole(&self, out: &Path, fill: impl FnOnce(&mut Volume) -> Result<()>) -> Result<()> {
         let scratch = tempfile::tempdir()?;
         let blank = scratch.path().join("blank.ntfs");
         let offset = if self.bare { 0 } else { PARTITION_OFFSET };
@@ -125,6 +148,12 @@ impl ImageBuilder {
         let disk_len = self.volume_len + tail;
         let (head, len) = match self.container {
             Container::Raw => (Vec::new(), disk_len),
+            Container::Vhd { fixed } => {
+                let options = CreateVhd { disk_len, block_len: 2 << 20, fixed, disk_id: Guid([5; 16]), time: 0 };
+                create_vhd(&options)?.write_to(path)?;
+                return Ok(());
+            }
+            Container::Child { .. } => bail!("a child is made of its parent"),
             Container::Vhdx { fixed } => create_vhdx(&CreateVhdx {
                 disk_len,
                 block_len: 2 << 20,

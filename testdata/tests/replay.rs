@@ -4,8 +4,22 @@
 use reseal_testdata::fuzz;
 use std::path::{Path, PathBuf};
 
-const TARGETS: [&str; 12] =
-    ["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "fat", "lznt1", "xpress", "lzx", "lzms", "wim"];
+const TARGETS: [&str; 14] = [
+    "descriptor",
+    "sddl",
+    "hive",
+    "ntfs",
+    "vhdx",
+    "vhd",
+    "partition",
+    "journal",
+    "fat",
+    "lznt1",
+    "xpress",
+    "lzx",
+    "lzms",
+    "wim",
+];
 
 fn corpus(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -53,6 +67,8 @@ fn hives() {
 fn volumes_and_disks() {
     replay("ntfs", 100);
     replay("vhdx", 100);
+    replay("vhd", 50);
+    replay("partition", 300);
     replay("journal", 100);
     replay("fat", 100);
     replay("wim", 2000);

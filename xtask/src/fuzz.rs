@@ -4,8 +4,22 @@ use crate::shell::{command, root, run, text};
 use anyhow::{Context, Result, bail};
 
 /// The targets of `fuzz/`.
-const TARGETS: &[&str] =
-    &["descriptor", "sddl", "hive", "ntfs", "vhdx", "journal", "fat", "wim", "lznt1", "xpress", "lzx", "lzms"];
+const TARGETS: &[&str] = &[
+    "descriptor",
+    "sddl",
+    "hive",
+    "ntfs",
+    "vhdx",
+    "vhd",
+    "partition",
+    "journal",
+    "fat",
+    "wim",
+    "lznt1",
+    "xpress",
+    "lzx",
+    "lzms",
+];
 
 pub(crate) fn fuzz(args: &[String]) -> Result<()> {
     crate::setup::setup()?;

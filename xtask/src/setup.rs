@@ -31,8 +31,16 @@ const PROGRAMS: &[(&str, &str)] = &[
 const HEADERS: &[(&str, &str)] = &[("ntfs-3g/volume.h", "ntfs-3g-dev"), ("stdio.h", "libc6-dev")];
 
 /// Packages without a program of their own: needed for the account oracle and the benchmark volumes, only with shared tools.
-const FOR_TOOLS: &[&str] =
-    &["python3-impacket", "python3-hivex", "python3-pycryptodome", "wimtools", "gdisk", "qemu-system-x86", "cpio"];
+const FOR_TOOLS: &[&str] = &[
+    "python3-impacket",
+    "python3-libvhdi",
+    "python3-hivex",
+    "python3-pycryptodome",
+    "wimtools",
+    "gdisk",
+    "qemu-system-x86",
+    "cpio",
+];
 
 pub(crate) fn setup() -> Result<()> {
     packages()?;

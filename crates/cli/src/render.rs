@@ -105,6 +105,13 @@ pub(crate) fn inspection(i: &Inspection) -> String {
         None => format!("disk of {} bytes, {}", i.disk_bytes, i.scheme),
     };
     let mut s = format!("{}: {}, {} bytes, {what}\n", i.image, i.format, i.file_bytes);
+    for parent in &i.parents {
+        s += &format!("  parent {}: {}, id {}\n", parent.image, parent.format, or_dash(parent.id.as_deref()));
+    }
+    for child in &i.children {
+        s += &format!("  parent of {child}: not to be changed, `--in-place` refuses\n");
+    }
+    s += &i.container_notes.iter().map(|note| format!("  note: {note}\n")).collect::<String>();
     for p in &i.partitions {
         let detail = match (&p.ntfs, &p.error) {
             (Some(v), _) => {

@@ -106,7 +106,8 @@ impl Pair {
 
 #[test]
 fn in_place_gives_the_same_image_as_a_new_file() {
-    for builder in [raw(), ImageBuilder::default()] {
+    let vhd = ImageBuilder { container: Container::Vhd { fixed: false }, ..raw() };
+    for builder in [raw(), ImageBuilder::default(), vhd] {
         let pair = Pair::new(builder);
         reseal(pair.seal(&["--dry-run"])).exits(0);
         assert!(pair.now() == pair.old, "a dry run writes nothing");
@@ -352,11 +353,18 @@ fn killed(pair: &Pair, rounds: u32) -> Kills {
 #[test]
 fn killed_at_any_instant_it_is_the_old_image_or_the_new_one() {
     let rounds = std::env::var("RESEAL_KILLS").map_or(200, |n| n.parse().expect("a number"));
-    let pairs =
-        [("raw", Pair::new(raw())), ("vhdx", Pair::new(ImageBuilder::default())), ("two volumes", Pair::two_volumes())];
+    let vhd =
+        ImageBuilder { container: Container::Vhd { fixed: false }, volume_len: 16 << 20, ..ImageBuilder::default() };
+    let pairs = [
+        ("raw", Pair::new(raw())),
+        ("vhdx", Pair::new(ImageBuilder::default())),
+        ("vhd", Pair::new(vhd)),
+        ("two volumes", Pair::two_volumes()),
+    ];
+    let share = rounds / pairs.len() as u32;
     for (what, pair) in pairs {
         let start = Instant::now();
-        let Kills { rounds, caught, finished } = killed(&pair, rounds / 3);
+        let Kills { rounds, caught, finished } = killed(&pair, share);
         println!(
             "{what}: {rounds} kills, {caught} between the journal's name and its end, {finished} new, {:?}",
             start.elapsed()

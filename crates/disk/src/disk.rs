@@ -2,50 +2,22 @@
 
 use crate::changed::Layout;
 use crate::commit::{self, Committed, Progress};
+use crate::formats::{self, Container, Format, Opening};
 use crate::host::{Access, HostFile};
 use crate::io::{ReadAt, WriteAt};
 use crate::journal::{self, Change, Commit, HostMedia, Written};
 use crate::overlay::Overlay;
 use crate::partition::{Partition, PartitionTable, Slice};
-use crate::vhdx::{self, Vhdx};
-use reseal_dtyp::{Error, Guid, Result};
-use std::path::Path;
+use reseal_dtyp::{Error, Guid, Kind, Result};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What holds the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Bytes of the disk, one by one.
-    Raw,
-    /// [MS-VHDX], every block in place.
-    VhdxFixed,
-    /// [MS-VHDX], blocks where needed.
-    VhdxDynamic,
-}
-
-impl Format {
-    /// The word for people and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Raw => "raw",
-            Format::VhdxFixed => "vhdx-fixed",
-            Format::VhdxDynamic => "vhdx-dynamic",
-        }
-    }
-}
 
 /// A disk image. Writes go to the overlay; [`Disk::commit_to`] makes a new file of it, [`Disk::commit_in_place`] alone
 /// changes the file itself.
 #[derive(Debug)]
 pub struct Disk {
     pub(crate) overlay: Arc<Overlay>,
-    container: Container,
-}
-
-#[derive(Debug, Clone)]
-enum Container {
-    Raw(Arc<Overlay>),
-    Vhdx(Arc<Vhdx>),
+    pub(crate) container: Arc<dyn Container>,
 }
 
 /// How to commit in place.
@@ -58,15 +30,6 @@ pub struct InPlace<'a> {
     /// Whether what stood there before is kept, for [`journal::undo`].
     pub keep_undo: bool,
 }
-
-/// Signatures of formats that are recognized in order to be refused by name.
-const FOREIGN: &[(&[u8], &str)] = &[
-    (b"QFI\xfb", "qcow2"),
-    (b"KDMV", "VMDK"),
-    (b"conectix", "dynamic VHD"),
-    (b"MSWIM\0\0\0", "WIM"),
-    (b"<<< Oracle VM VirtualBox", "VDI"),
-];
 
 /// The bytes of a host file that is no disk, such as a WIM; nobody may write it meanwhile. `Conflict` when somebody does.
 pub fn open_file(path: &Path) -> Result<Arc<dyn ReadAt>> {
@@ -100,50 +63,30 @@ impl Disk {
         let host = HostFile::open(path, access)?;
         // Looked for under the lock: whoever makes a journal holds it.
         journal::interrupted(path)?;
-        Disk::of(host)
+        Disk::of(host, &Opening { chain: Vec::new(), follow: true })
+    }
+
+    /// Opens a parent for reading.
+    pub(crate) fn open_in_chain(path: &Path, opening: &Opening) -> Result<Disk> {
+        let host = HostFile::open(path, Access::Read)?;
+        journal::interrupted(path)?;
+        Disk::of(host, opening)
     }
 
     /// The disk as it is in the image file, without the changes.
     pub fn original(&self) -> Result<Disk> {
-        Disk::of(self.overlay.host().again()?)
+        Disk::of(self.overlay.host().again()?, &Opening { chain: Vec::new(), follow: true })
     }
 
     /// What the parts of the image file are for.
     pub(crate) fn layout(&self) -> Layout {
-        match &self.container {
-            Container::Raw(_) => Layout { pieces: vec![(0, 0, u64::MAX)], structures: Vec::new(), anywhere: false },
-            Container::Vhdx(vhdx) => vhdx.layout(),
-        }
+        self.container.layout()
     }
 
-    fn of(host: HostFile) -> Result<Disk> {
-        let path = host.path().to_owned();
+    fn of(host: HostFile, opening: &Opening) -> Result<Disk> {
         let overlay = Arc::new(Overlay::new(host));
-        if vhdx::is_vhdx(&*overlay)? {
-            let vhdx = Arc::new(Vhdx::open(Arc::clone(&overlay))?);
-            return Ok(Disk { overlay, container: Container::Vhdx(vhdx) });
-        }
-        let mut head = vec![0; overlay.len().min(64) as usize];
-        overlay.read_at(0, &mut head)?;
-        if let Some((_, name)) = FOREIGN.iter().find(|(signature, _)| head.starts_with(signature)) {
-            let hint = format!(
-                "{} is a {name} file; raw and VHDX are handled (convert it: qemu-img convert -O vhdx)",
-                path.display()
-            );
-            return Err(Error::unsupported(hint));
-        }
-        let mut footer = [0; 8];
-        if overlay.len() >= 512 {
-            overlay.read_at(overlay.len() - 512, &mut footer)?;
-        }
-        if &footer == b"conectix" {
-            let hint = format!(
-                "{} is a fixed VHD; raw and VHDX are handled (convert it: qemu-img convert -O vhdx)",
-                path.display()
-            );
-            return Err(Error::unsupported(hint));
-        }
-        Ok(Disk { container: Container::Raw(Arc::clone(&overlay)), overlay })
+        let container = formats::open(&overlay, opening)?;
+        Ok(Disk { overlay, container })
     }
 
     /// The image file.
@@ -158,51 +101,80 @@ impl Disk {
 
     /// The container.
     pub fn format(&self) -> Format {
-        match &self.container {
-            Container::Raw(_) => Format::Raw,
-            Container::Vhdx(vhdx) if vhdx.is_fixed() => Format::VhdxFixed,
-            Container::Vhdx(_) => Format::VhdxDynamic,
-        }
+        self.container.format()
     }
 
     /// Logical sector size in bytes, where the container states it.
     pub fn sector_size(&self) -> Option<u32> {
-        match &self.container {
-            Container::Raw(_) => None,
-            Container::Vhdx(vhdx) => Some(vhdx.sector_size()),
-        }
+        self.container.sector_size()
     }
 
-    /// Payload block size in bytes of a VHDX.
+    /// Size in bytes of the blocks in which the container holds the disk, where it does so.
     pub fn block_len(&self) -> Option<u64> {
-        match &self.container {
-            Container::Raw(_) => None,
-            Container::Vhdx(vhdx) => Some(vhdx.block_len()),
-        }
+        self.container.block_len()
     }
 
     /// Identity of the virtual disk, where the container has one.
     pub fn container_id(&self) -> Option<Guid> {
-        match &self.container {
-            Container::Raw(_) => None,
-            Container::Vhdx(vhdx) => Some(vhdx.disk_id()),
-        }
+        self.container.id()
     }
 
     /// Entries of the container's own log that were replayed into the overlay on opening.
     pub fn replayed_log_entries(&self) -> usize {
-        match &self.container {
-            Container::Raw(_) => 0,
-            Container::Vhdx(vhdx) => vhdx.replayed(),
+        self.container.replayed_log_entries()
+    }
+
+    /// The disk below a differencing disk, open for reading.
+    pub fn parent(&self) -> Option<&Disk> {
+        self.container.parent().and_then(|parent| parent.disk().ok())
+    }
+
+    /// The id by which children know this disk as their parent: the DataWriteGuid of a VHDX, the unique id of a VHD.
+    pub fn link_id(&self) -> Option<Guid> {
+        self.container.link_id()
+    }
+
+    /// What is wrong with the container and yet does not keep it from being read. Such a disk is not written.
+    pub fn container_damage(&self) -> Option<&str> {
+        self.container.damage()
+    }
+
+    /// Something odd about the container that is no damage.
+    pub fn container_note(&self) -> Option<String> {
+        self.container.note()
+    }
+
+    /// The differencing disks in the folder of this one whose parent it is, by name. They read rubbish once it has changed.
+    ///
+    /// What is damaged, or no disk, is no child; an error of the host is an error.
+    pub fn children(&self) -> Result<Vec<PathBuf>> {
+        let context = |e| Error::io(format!("cannot look for children of {}", self.path().display()), e);
+        let Some(id) = self.link_id() else { return Ok(Vec::new()) };
+        let own = std::fs::canonicalize(self.path()).map_err(context)?;
+        let folder = own.parent().unwrap_or(Path::new("/"));
+        let mut out = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(context)? {
+            let path = entry.map_err(context)?.path();
+            let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+            let is_disk = matches!(ending.as_deref(), Some("vhd" | "vhdx" | "avhd" | "avhdx"));
+            if !is_disk || path == own || !std::fs::metadata(&path).is_ok_and(|m| m.is_file()) {
+                continue;
+            }
+            let look = HostFile::open(&path, Access::Look)
+                .and_then(|host| Disk::of(host, &Opening { chain: Vec::new(), follow: false }));
+            match look {
+                Ok(disk) if disk.container.parent().is_some_and(|parent| parent.ids.contains(&id)) => out.push(path),
+                Err(e) if e.kind() == Kind::Io => return Err(e.within(path.display())),
+                _ => {}
+            }
         }
+        out.sort();
+        Ok(out)
     }
 
     /// The virtual disk's bytes.
     pub fn bytes(&self) -> Arc<dyn WriteAt> {
-        match &self.container {
-            Container::Raw(overlay) => Arc::clone(overlay) as _,
-            Container::Vhdx(vhdx) => Arc::clone(vhdx) as _,
-        }
+        Arc::clone(&self.container) as _
     }
 
     /// Reads the partition table.
@@ -227,13 +199,14 @@ impl Disk {
         Ok(changed)
     }
 
-    /// Finishes the container's own metadata, then writes image and changes to the new file `out`. `write_guids` are the
-    /// new write identifiers of a VHDX. `Conflict` when `out` exists.
+    /// Finishes the container's own metadata, then writes image and changes to the new file `out`. `write_guids` are new ids:
+    /// the write identifiers of a VHDX, the unique id of a VHD. A differencing disk names its parent from where `out` lies.
+    /// `Conflict` when `out` exists.
     pub fn commit_to(self, out: &Path, write_guids: [Guid; 2], progress: Progress<'_>) -> Result<Committed> {
-        if let Container::Vhdx(vhdx) = &self.container
-            && self.changed_bytes()? > 0
-        {
-            vhdx.write_header(write_guids[0], write_guids[1])?;
+        let is_changed = self.changed_bytes()? > 0;
+        if is_changed || self.parent().is_some() {
+            self.refuse_damaged()?;
+            self.container.before_commit(formats::Commit { ids: write_guids, is_changed, out: Some(out) })?;
         }
         commit::commit_to(&self.overlay, out, progress)
     }
@@ -246,11 +219,9 @@ impl Disk {
         if self.changed_bytes()? == 0 {
             return Ok(Written::default());
         }
-        if let Container::Vhdx(vhdx) = &self.container {
-            vhdx.write_header(write_guids[0], write_guids[1])?;
-        }
-        let mut marks = how.marks.iter().map(|&at| self.file_offset(at)).collect::<Result<Vec<u64>>>()?;
-        marks.sort_unstable();
+        self.refuse_damaged()?;
+        self.container.before_commit(formats::Commit { ids: write_guids, is_changed: true, out: None })?;
+        let marks = self.marks(how.marks)?;
         let mut media = HostMedia::of(self.overlay.host(), how.journal_folder)?;
         let runs = self.overlay.runs();
         let (mut done, in_all) = (0, runs.iter().map(|run| run.end - run.start).sum());
@@ -265,13 +236,29 @@ impl Disk {
         journal::commit(&mut media, commit, &mut changes)
     }
 
-    /// Where a byte of the virtual disk lies in the image file.
-    fn file_offset(&self, offset: u64) -> Result<u64> {
-        match &self.container {
-            Container::Raw(_) => Ok(offset),
-            Container::Vhdx(vhdx) => vhdx.file_offset(offset).ok_or_else(|| {
-                Error::unsupported(format!("byte {offset:#x} of the disk lies in a block that the file does not hold"))
-            }),
+    /// Where bytes of the virtual disk lie in the image file, to be marked. Where it holds none of them yet, as a differencing
+    /// disk whose parent has the boot sector, the signature of the container is marked.
+    fn marks(&self, wanted: &[u64]) -> Result<Vec<u64>> {
+        let before = self.original()?.container;
+        let mut marks = Vec::new();
+        for &at in wanted {
+            let mark = match before.file_offset(at)? {
+                Some(mark) => Some(mark),
+                None => before.signature_offset(),
+            };
+            marks.push(mark.ok_or_else(|| {
+                Error::unsupported(format!("byte {at:#x} of the disk lies in a block that the file does not hold"))
+            })?);
+        }
+        marks.sort_unstable();
+        marks.dedup();
+        Ok(marks)
+    }
+
+    fn refuse_damaged(&self) -> Result<()> {
+        match self.container.damage() {
+            Some(damage) => Err(Error::new(Kind::Damaged, format!("{damage}; it can be read, and is not written"))),
+            None => Ok(()),
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Access {
     Read,
     /// Nobody else may use it.
     Write,
+    /// Others may do what they like: only what stands in its head is looked at.
+    Look,
 }
 
 impl HostFile {
@@ -43,7 +45,9 @@ impl HostFile {
         if !is_device && !file.metadata().map_err(context)?.is_file() {
             return Err(Error::unsupported(format!("{} is neither a regular file nor a block device", path.display())));
         }
-        lock(&file, path, access)?;
+        if access != Access::Look {
+            lock(&file, path, access)?;
+        }
         let len = len_of(&file, is_device).map_err(context)?;
         Ok(HostFile { file, path: path.to_owned(), len, is_device })
     }
@@ -207,7 +211,7 @@ fn lock(file: &File, path: &Path, access: Access) -> Result<()> {
         l_pid: 0,
     };
     let (used, unshared): (&[i64], &[i64]) = match access {
-        Access::Read => (&[READ], &[WRITE, RESIZE]),
+        Access::Read | Access::Look => (&[READ], &[WRITE, RESIZE]),
         Access::Write => (&[READ, WRITE, RESIZE], &[READ, WRITE, RESIZE]),
     };
     for wanted in used.iter().map(|p| 100 + p).chain(unshared.iter().map(|p| 200 + p)) {

@@ -1,7 +1,10 @@
 //! Commit in place under loss of power, faults and foreign hands: the image is the old one or the new one.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use reseal_disk::journal::{Change, Commit, MARK, Name, Recovered, commit, recover, undo};
-use reseal_dtyp::{Kind, Result};
+use reseal_disk::{CreateChild, CreateVhd, CreateVhdx, Disk, NewDisk, create_vhd, create_vhdx};
+use reseal_dtyp::{Guid, Kind, Result};
 use reseal_testdata::power::{Choice, Fault, Sim};
 use sha2::{Digest, Sha256};
 
@@ -14,6 +17,8 @@ struct Case {
     new: Vec<u8>,
     changes: Vec<Change>,
     keep_undo: bool,
+    /// What is marked while the image is half written.
+    mark: u64,
 }
 
 impl Case {
@@ -39,15 +44,64 @@ impl Case {
             }
         }
         new[MARK_AT as usize..][..8].copy_from_slice(b"NTFS    ");
+        Case::of(old, new, keep_undo, MARK_AT)
+    }
+
+    fn of(old: Vec<u8>, new: Vec<u8>, keep_undo: bool, mark: u64) -> Case {
+        let len = old.len();
         let pages =
             new.chunks(4096).enumerate().map(|(i, page)| Change { offset: i as u64 * 4096, data: page.to_vec() });
         let changes = pages.filter(|c| old.get(c.offset as usize..c.offset as usize + c.data.len()) != Some(&c.data));
         let changes = changes.filter(|c| c.offset < len as u64 || c.data.iter().any(|b| *b != 0)).collect();
-        Case { old, new, changes, keep_undo }
+        Case { old, new, changes, keep_undo, mark }
+    }
+
+    /// A disk in a container and what comes of it when blocks are changed, added and become zero.
+    fn in_container(kind: Kinds, keep_undo: bool) -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let [empty, base, child, out] = ["empty", "base", "child", "out"].map(path);
+        let (disk_len, id) = (4 << 20, |n| Guid([n; 16]));
+        match kind {
+            Kinds::Vhd { fixed, .. } => {
+                let options = CreateVhd { disk_len, block_len: 512 << 10, fixed, disk_id: id(1), time: 0 };
+                create_vhd(&options).unwrap().write_to(&empty).unwrap();
+            }
+            Kinds::Vhdx { fixed, .. } => {
+                let (block_len, sector_size, disk_id, write_guid) = (1 << 20, 512, id(1), id(2));
+                let options = CreateVhdx { disk_len, block_len, sector_size, fixed, disk_id, write_guid };
+                let (head, len) = create_vhdx(&options).unwrap();
+                NewDisk { parts: vec![(0, head)], len }.write_to(&empty).unwrap();
+            }
+        }
+        let disk = Disk::open(&empty).unwrap();
+        let bytes = disk.bytes();
+        bytes.write_at(3, b"NTFS    ").unwrap();
+        bytes.write_at((3 << 20) + 77, &[0x33; 9000]).unwrap();
+        disk.commit_to(&base, [id(3), id(4)], &|_, _| {}).unwrap();
+        let (start, mark): (_, &[u8]) = match kind {
+            Kinds::Vhd { child: true, .. } => (&child, b"cxsparse"),
+            Kinds::Vhdx { child: true, .. } => (&child, b"vhdxfile"),
+            _ => (&base, b"NTFS    "),
+        };
+        if start == &child {
+            let block_len = if matches!(kind, Kinds::Vhd { .. }) { 512 << 10 } else { 1 << 20 };
+            let options = CreateChild { block_len, id: id(5), time: 0 };
+            Disk::open(&base).unwrap().new_child(&child, &options).unwrap().write_to(&child).unwrap();
+        }
+        let disk = Disk::open(start).unwrap();
+        let bytes = disk.bytes();
+        bytes.write_at(600, &[0x44; 5000]).unwrap();
+        bytes.write_at((2 << 20) - 50, &[0x55; 100]).unwrap();
+        bytes.write_at((3 << 20) + 77, &[0; 9000]).unwrap();
+        disk.commit_to(&out, [id(6), id(7)], &|_, _| {}).unwrap();
+        let (old, new) = (std::fs::read(start).unwrap(), std::fs::read(&out).unwrap());
+        let at = old.windows(8).position(|w| w == mark).unwrap();
+        Case::of(old, new, keep_undo, at as u64)
     }
 
     fn commit(&self, sim: &mut Sim) -> Result<()> {
-        let how = Commit { len_after: self.new.len() as u64, marks: &[MARK_AT], keep_undo: self.keep_undo };
+        let how = Commit { len_after: self.new.len() as u64, marks: &[self.mark], keep_undo: self.keep_undo };
         commit(sim, how, &mut self.changes.iter().cloned().map(Ok)).map(drop)
     }
 
@@ -66,7 +120,8 @@ impl Case {
     /// What is wrong with a host that has just lost power, and with what a recovery makes of it. `wanted` is the image that
     /// was promised, if the work had ended.
     fn fault_of(&self, found: &Sim, wanted: Option<&[u8]>, choice: &mut Choice) -> Option<String> {
-        let marked = found.image.get(MARK_AT as usize..MARK_AT as usize + 8) == Some(&MARK);
+        let at = self.mark as usize;
+        let marked = found.image.get(at..at + 8) == Some(&MARK);
         if !self.is_whole(&found.image) && !marked {
             return Some("half written, and nothing shows it".into());
         }
@@ -142,6 +197,25 @@ fn every_write_may_be_the_last() {
         let start = Sim::new(case.old.clone());
         let wrong = case.explore(&start, &|sim| case.commit(sim), Fault::None, &case.new, 12);
         assert_eq!(wrong, None, "case {seed}");
+    }
+}
+
+/// Every format that is written, and children whose boot sector is their parent's.
+#[derive(Debug, Clone, Copy)]
+enum Kinds {
+    Vhd { fixed: bool, child: bool },
+    Vhdx { fixed: bool, child: bool },
+}
+
+#[test]
+fn every_write_to_a_container_may_be_the_last() {
+    for (fixed, child) in [(true, false), (false, false), (false, true)] {
+        for kind in [Kinds::Vhd { fixed, child }, Kinds::Vhdx { fixed, child }] {
+            let case = Case::in_container(kind, child);
+            let start = Sim::new(case.old.clone());
+            let wrong = case.explore(&start, &|sim| case.commit(sim), Fault::None, &case.new, 3);
+            assert_eq!(wrong, None, "{kind:?}");
+        }
     }
 }
 

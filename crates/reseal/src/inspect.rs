@@ -10,7 +10,7 @@ use crate::image::{DiskFacts, DiskImage, Image, Medium, Windows};
 use crate::tree::Tree;
 use crate::volume_state::VolumeState;
 use crate::wim::{WimImages, WimInfo, WimTree};
-use reseal_disk::{PartitionType, Scheme};
+use reseal_disk::{Disk, PartitionType, Scheme};
 use reseal_ntfs::Probe;
 use serde::Serialize;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Inspection {
     pub schema: &'static str,
     /// The image file.
     pub image: String,
-    /// Container: raw, vhdx-fixed, vhdx-dynamic, wim.
+    /// Container: raw, vhd-fixed, vhd-dynamic, vhd-differencing, vhdx-fixed, vhdx-dynamic, vhdx-differencing, wim.
     pub format: &'static str,
     /// Length of the file in bytes.
     pub file_bytes: u64,
@@ -35,6 +35,15 @@ pub struct Inspection {
     pub wim: Option<WimInfo>,
     /// Entries of the container's log that would be replayed.
     pub container_log_entries: usize,
+    /// Of a differencing disk: the disks below it, its parent first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<LinkedDisk>,
+    /// Differencing disks in the folder that stand on this one; it is not written in place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<String>,
+    /// What is odd about the container, or broken; a broken one is not written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub container_notes: Vec<String>,
     /// gpt, mbr, bare or unknown; none of a WIM.
     pub scheme: &'static str,
     /// The partitions.
@@ -43,6 +52,17 @@ pub struct Inspection {
     pub boot_stores: Vec<BootStoreInfo>,
     /// The installations.
     pub installations: Vec<InstallationInfo>,
+}
+
+/// A disk below a differencing one.
+#[derive(Debug, Clone, Serialize)]
+pub struct LinkedDisk {
+    /// The image file.
+    pub image: String,
+    /// Container, as of the image itself.
+    pub format: &'static str,
+    /// The id by which the child knows it.
+    pub id: Option<String>,
 }
 
 /// One partition.
@@ -133,6 +153,9 @@ fn inspect_wim(images: &WimImages) -> Result<Inspection> {
         sector_bytes: None,
         wim: Some(images.file.info()),
         container_log_entries: 0,
+        parents: Vec::new(),
+        children: Vec::new(),
+        container_notes: Vec::new(),
         scheme: "none",
         partitions: Vec::new(),
         boot_stores: Vec::new(),
@@ -167,6 +190,14 @@ fn inspect_disk(image: &DiskImage) -> Result<Inspection> {
             sector_bytes: disk.sector_size(),
             wim: None,
             container_log_entries: disk.replayed_log_entries(),
+            parents: parents(disk),
+            children: disk.children()?.iter().map(|path| path.display().to_string()).collect(),
+            container_notes: disk
+                .container_damage()
+                .map(str::to_owned)
+                .into_iter()
+                .chain(disk.container_note())
+                .collect(),
             scheme,
             partitions,
             boot_stores: BootStores::find(image, None)?.infos(),
@@ -174,6 +205,17 @@ fn inspect_disk(image: &DiskImage) -> Result<Inspection> {
         })
     };
     run().within(image.path().display())
+}
+
+/// The chain below a differencing disk.
+fn parents(disk: &Disk) -> Vec<LinkedDisk> {
+    let chain = std::iter::successors(disk.parent(), |disk| disk.parent());
+    let linked = |disk: &Disk| LinkedDisk {
+        image: disk.path().display().to_string(),
+        format: disk.format().name(),
+        id: disk.link_id().map(|id| id.to_string()),
+    };
+    chain.map(linked).collect()
 }
 
 fn partition_info(image: &DiskImage, partition: &reseal_disk::Partition) -> Result<PartitionInfo> {

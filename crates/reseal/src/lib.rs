@@ -84,8 +84,8 @@ pub use hive_text::{Imported, RegText};
 pub use image::Image;
 pub use inputs::Inputs;
 pub use inspect::{
-    CheckedInstallation, Checklist, HiveInfo, Inspection, InstallationInfo, PartitionInfo, VolumeSummary, check,
-    inspect,
+    CheckedInstallation, Checklist, HiveInfo, Inspection, InstallationInfo, LinkedDisk, PartitionInfo, VolumeSummary,
+    check, inspect,
 };
 pub use options::{ALLOWABLE_GUARDS, BootTo, Options, SidChoice, StepSelection};
 pub use planned::{Planned, plan};

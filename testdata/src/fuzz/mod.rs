@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, reason = "a fuzz target ends with a panic")]
 
+mod disk;
 mod fat;
 mod journal;
 mod wim;
@@ -13,7 +14,7 @@ use crate::builder::{Container, ImageBuilder};
 use crate::windows::{WindowsImage, machine_sid};
 use anyhow::{Result, bail};
 use reseal_codec::lzx;
-use reseal_disk::{Disk, MemoryDisk, WriteAt};
+use reseal_disk::{MemoryDisk, WriteAt};
 use reseal_dtyp::{Descriptor, DomainSid, FileTime, Level};
 use reseal_hive::{Hive, Recover};
 use reseal_ntfs::{Namespace, Security, Volume};
@@ -141,37 +142,19 @@ fn walk(volume: &Volume) {
     }
 }
 
-fn small_vhdx() -> &'static [u8] {
-    static DISK: OnceLock<Vec<u8>> = OnceLock::new();
-    DISK.get_or_init(|| {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("v.vhdx");
-        ImageBuilder { volume_len: 2 << 20, cluster_size: 512, ..ImageBuilder::default() }
-            .build(&path, |_| Ok(()))
-            .expect("mkntfs works");
-        std::fs::read(path).expect("just written")
-    })
+/// Damage to a small VHDX: see the module.
+pub fn vhdx(data: &[u8]) {
+    disk::vhdx(data);
 }
 
-/// Damage to a small VHDX: open, partitions, read, write.
-pub fn vhdx(data: &[u8]) {
-    let mut bytes = small_vhdx().to_vec();
-    let len = bytes.len();
-    patches(data, len).for_each(|(at, value)| bytes[at] = value);
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), &bytes).expect("it can be written");
-    let Ok(disk) = Disk::open(file.path()) else { return };
-    let _ = disk.partitions();
-    let storage = disk.bytes();
-    let mut buf = vec![0; 1 << 16];
-    for at in [0, 1 << 20, storage.len() / 2, storage.len().saturating_sub(1 << 16)] {
-        if storage.read_at(at, &mut buf).is_ok() && storage.write_at(at, &[0xa5; 100]).is_ok() {
-            let mut back = [0; 100];
-            storage.read_at(at, &mut back).expect("just written");
-            assert_eq!(back, [0xa5; 100]);
-        }
-    }
-    assert_eq!(std::fs::read(file.path()).expect("it is there"), bytes, "the image file changed");
+/// Damage to a small VHD, or to a child of one: see the module.
+pub fn vhd(data: &[u8]) {
+    disk::vhd(data);
+}
+
+/// Bytes as the head of a disk with partitions: see the module.
+pub fn partition(data: &[u8]) {
+    disk::partition(data);
 }
 
 /// Damage to a journal and its image: see the module.
@@ -241,6 +224,8 @@ pub fn run(target: &str, data: &[u8]) -> Result<()> {
         "hive" => hive(data),
         "ntfs" => ntfs(data),
         "vhdx" => vhdx(data),
+        "vhd" => vhd(data),
+        "partition" => partition(data),
         "journal" => journal(data),
         "fat" => fat(data),
         "lznt1" => lznt1(data),
@@ -274,6 +259,8 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
             crate::accounts::sam(machine_sid(), FileTime(1))?,
             crate::registry::user(&machine_sid().account(1001), FileTime(1))?,
         ],
+        "partition" => disk::partition_seeds(),
+        "vhd" => disk::vhd_seeds(),
         "ntfs" | "vhdx" => vec![vec![], vec![0, 0, 4, 1], vec![0x30, 0, 0x10, 9, 0x41, 0x20, 3, 0xff]],
         "journal" => journal::seeds(),
         "fat" => fat::seeds(),

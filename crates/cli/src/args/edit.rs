@@ -44,7 +44,15 @@ pub(crate) struct Edit {
 impl Edit {
     /// Opens the image for what is asked for.
     pub(crate) fn open(&self, image: &str) -> reseal::Result<Image> {
-        if self.in_place && !self.dry_run { Image::open_for_writing(image) } else { Image::open(image) }
+        if self.in_place && !self.dry_run {
+            return Image::open_for_writing(image);
+        }
+        let opened = Image::open(image)?;
+        if self.in_place {
+            // A dry run refuses what the run would refuse.
+            opened.refuse_parent()?;
+        }
+        Ok(opened)
     }
 
     /// How to write the image itself.

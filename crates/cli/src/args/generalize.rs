@@ -24,7 +24,7 @@ use std::path::PathBuf;
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
 pub(crate) struct Generalize {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+    /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) edit: Edit,

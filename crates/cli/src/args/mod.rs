@@ -74,7 +74,7 @@ pub(crate) enum Command {
     after_help = "Examples:\n  reseal inspect gold.vhdx\n  reseal inspect gold.vhdx#p3 --json\n  reseal inspect gold.vhdx --check"
 )]
 pub(crate) struct Inspect {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+    /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3.
     pub(crate) image: String,
     /// Run every check, and say of each what came of it; exit 3 when generalize would refuse.
     #[arg(long)]
@@ -125,7 +125,7 @@ content is searched unpacked. What is found is named with its place: file and st
 free cell, end of a file, record or index block, free space, $LogFile, $UsnJrnl, outside of partitions.
 Places that sealing leaves on purpose are named as such, and still exit 4.")]
 pub(crate) struct Verify {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+    /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3.
     pub(crate) image: String,
     /// A SID or a text of at least four characters that must not stand anywhere: files, hives, descriptors, names, free space;
     /// @FILE names a file with one a line. Repeatable.
@@ -150,7 +150,7 @@ pub(crate) struct Verify {
 Exit codes: 0 alike, 4 something differs. A renamed file shows as removed and added. Values of SAM
 and SECURITY show as length and digest.")]
 pub(crate) struct Diff {
-    /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3; an image of a WIM: install.wim:2.
+    /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3; an image of a WIM: install.wim:2.
     pub(crate) before: String,
     /// The image to compare with; partitions pair by number, an image of a WIM with another one or with a Windows volume.
     pub(crate) after: String,
@@ -447,7 +447,7 @@ pub(crate) enum Wim {
     Apply {
         /// install.wim:2 or install.wim:NAME; the only image when nothing is said.
         source: String,
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3.
         image: String,
         #[command(flatten)]
         edit: Box<Edit>,
@@ -455,7 +455,7 @@ pub(crate) enum Wim {
     /// Capture the NTFS volume of a disk as an image of a new WIM. Page, hibernation and swap files, System Volume Information,
     /// recycle bins and Windows\\CSC are left out.
     Capture {
-        /// disk.vhdx, disk.raw, or one partition of it: disk.vhdx#p3.
+        /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3.
         image: String,
         /// The new file; it must not exist.
         output: PathBuf,
@@ -571,7 +571,7 @@ pub(crate) enum Fs {
     },
     /// Check NTFS as chkdsk does: records, indexes, security. Nothing is repaired.
     Check {
-        /// disk.vhdx, disk.raw, or one partition of it.
+        /// disk.vhdx, disk.vhd, disk.raw, or one partition of it.
         image: String,
         /// Notes count, too.
         #[arg(long)]

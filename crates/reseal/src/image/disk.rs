@@ -110,7 +110,7 @@ const OEM_ID: u64 = 3;
 const BOOT_SECTOR: u64 = 512;
 
 impl DiskImage {
-    /// Opens `disk.vhdx`, `disk.raw` or, for one partition of it, `disk.vhdx#p3`, for reading. `Interrupted` when a commit in
+    /// Opens `disk.vhdx`, `disk.vhd`, `disk.raw` or, for one partition of it, `disk.vhdx#p3`, for reading. `Interrupted` when a commit in
     /// place has to be recovered first.
     pub(crate) fn open(text: &str) -> Result<DiskImage> {
         DiskImage::open_as(text, Disk::open)
@@ -118,7 +118,28 @@ impl DiskImage {
 
     /// [`DiskImage::open`] for [`crate::Planned::commit_in_place`]: nobody else may use the image meanwhile.
     pub(crate) fn open_for_writing(text: &str) -> Result<DiskImage> {
-        DiskImage::open_as(text, Disk::open_for_writing)
+        let image = DiskImage::open_as(text, Disk::open_for_writing)?;
+        image.refuse_parent()?;
+        Ok(image)
+    }
+
+    /// `Refused` when differencing disks in the folder have this disk as their parent.
+    pub(crate) fn refuse_parent(&self) -> Result<()> {
+        let children = self.disk.children().within(self.path().display())?;
+        let refusals: Vec<_> = children
+            .iter()
+            .map(|child| {
+                let reason =
+                    format!("it is the parent of {}, which would read rubbish once it has changed", child.display());
+                let hint = "write a new image with `-o`, or merge or remove the differencing disk first";
+                crate::Refusal::new("parent-disk", self.path().display().to_string(), reason, hint)
+            })
+            .collect();
+        if refusals.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::refused(refusals).subject(self.path().display().to_string()))
+        }
     }
 
     fn open_as(text: &str, open: fn(&Path) -> reseal_dtyp::Result<Disk>) -> Result<DiskImage> {

@@ -20,7 +20,7 @@ pub(crate) enum Medium {
 }
 
 impl Image {
-    /// Opens `disk.vhdx`, `disk.raw`, one partition of it as `disk.vhdx#p3`, or `install.wim:2`, for reading. `Interrupted` when
+    /// Opens `disk.vhdx`, `disk.vhd`, `disk.raw`, one partition of it as `disk.vhdx#p3`, or `install.wim:2`, for reading. `Interrupted` when
     /// a commit in place has to be recovered first.
     pub fn open(text: &str) -> Result<Image> {
         Ok(Image(match WimImages::open(text) {
@@ -29,12 +29,21 @@ impl Image {
         }))
     }
 
-    /// [`Image::open`] for [`crate::Planned::commit_in_place`]: nobody else may use the image meanwhile.
+    /// [`Image::open`] for [`crate::Planned::commit_in_place`]: nobody else may use the image meanwhile. `Refused` when a
+    /// differencing disk in its folder stands on it.
     pub fn open_for_writing(text: &str) -> Result<Image> {
         Ok(Image(match WimImages::open_for_writing(text) {
             Some(wim) => Medium::Wim(Box::new(wim?)),
             None => Medium::Disk(Box::new(DiskImage::open_for_writing(text)?)),
         }))
+    }
+
+    /// `Refused` when a differencing disk in the folder stands on this one: it would read rubbish once this one has changed.
+    pub fn refuse_parent(&self) -> Result<()> {
+        match &self.0 {
+            Medium::Disk(disk) => disk.refuse_parent(),
+            Medium::Wim(_) => Ok(()),
+        }
     }
 
     /// The image file.

@@ -2,18 +2,22 @@
 
 use super::format::*;
 use super::header::guid_at;
+use super::locator::Locator;
 use crate::io::ReadAt;
 use reseal_dtyp::{Error, Guid, Result, View};
 
 /// What the metadata say of the disk.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Metadata {
     pub(super) block_len: u64,
     pub(super) fixed: bool,
-    pub(super) has_parent: bool,
+    /// How the parent is named; `None` without one.
+    pub(super) parent: Option<Locator>,
     pub(super) disk_len: u64,
     pub(super) sector_size: u32,
     pub(super) disk_id: Guid,
+    /// Bytes of the region that are in use.
+    pub(super) used: u64,
 }
 
 impl Metadata {
@@ -26,7 +30,7 @@ impl Metadata {
         if view.bytes(0, 8, "Signature")? != b"metadata" || count > 2047 {
             return Err(view.damaged(0, "Signature", format!("wrong signature or {count} entries")));
         }
-        let mut values = Values::default();
+        let mut values = Values { used: METADATA_TABLE_LEN as u64, ..Values::default() };
         for i in 0..count {
             let at = 32 + 32 * i;
             let id = guid_at(&view, at, "ItemId")?;
@@ -39,8 +43,9 @@ impl Metadata {
                     format!("item of {len:#x} bytes at {offset:#x} of a region of {:#x}", region.1),
                 ));
             }
+            values.used = values.used.max(offset + len);
             // Bit 2: the item is required to load the file. User items (bit 0) are not ours to know.
-            if !values.take(file, id, region.0 + offset, len)? && flags & 4 != 0 {
+            if !values.take(file, id, (region.0 + offset, len), region.0 + at as u64)? && flags & 4 != 0 {
                 return Err(Error::unsupported(format!("required VHDX metadata item {id}")));
             }
         }
@@ -54,12 +59,13 @@ struct Values {
     disk_len: Option<u64>,
     sector_size: Option<u32>,
     disk_id: Option<Guid>,
-    locator: bool,
+    locator: Option<Locator>,
+    used: u64,
 }
 
 impl Values {
-    /// Reads one item; `false` when it is not known.
-    fn take(&mut self, file: &dyn ReadAt, id: Guid, offset: u64, len: u64) -> Result<bool> {
+    /// Reads one item at (byte offset in the file, length), whose entry stands at `entry`; `false` when it is not known.
+    fn take(&mut self, file: &dyn ReadAt, id: Guid, (offset, len): (u64, u64), entry: u64) -> Result<bool> {
         let mut raw = [0; 16];
         let mut read = |n: usize| -> Result<[u8; 16]> {
             if len < n as u64 {
@@ -81,7 +87,7 @@ impl Values {
             LOGICAL_SECTOR_SIZE => self.sector_size = Some(u32_at(read(4)?, 0)),
             VIRTUAL_DISK_ID => self.disk_id = Some(Guid(read(16)?)),
             PHYSICAL_SECTOR_SIZE => {}
-            PARENT_LOCATOR => self.locator = true,
+            PARENT_LOCATOR => self.locator = Some(Locator::read(file, offset, len, entry)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -107,10 +113,11 @@ impl Values {
             return Err(view.damaged(0, "VirtualDiskSize", format!("a disk of {disk_len:#x} bytes")));
         }
         let has_parent = flags & 2 != 0;
-        if has_parent != self.locator {
+        if has_parent != self.locator.is_some() {
             return Err(view.damaged(0, "HasParent", "the parent flag and the parent locator disagree"));
         }
         let disk_id = self.disk_id.unwrap_or(Guid::NIL);
-        Ok(Metadata { block_len, fixed: flags & 1 != 0, has_parent, disk_len, sector_size, disk_id })
+        let (parent, used) = (self.locator, self.used);
+        Ok(Metadata { block_len, fixed: flags & 1 != 0, parent, disk_len, sector_size, disk_id, used })
     }
 }

@@ -1,7 +1,9 @@
 //! A new, empty VHDX.
 
+use super::bat::Shape;
 use super::format::*;
 use super::header::checksum;
+use super::locator::{LINKAGE, Locator, RELATIVE_PATH};
 use reseal_dtyp::{Error, Guid, Kind, Result};
 
 /// What a new VHDX shall be.
@@ -28,6 +30,18 @@ const BAT_OFFSET: u64 = 3 * MIB;
 /// The leading bytes of the file, up to and including the BAT, and the file's whole length; the rest reads as zero.
 /// `Limit` when the sizes are not legal.
 pub fn create_vhdx(options: &CreateVhdx) -> Result<(Vec<u8>, u64)> {
+    create(options, None)
+}
+
+/// A child of a disk that bears the id `link`, and lies at a relative path as Windows writes it. What it does not hold itself is
+/// read there.
+pub(super) fn create_child(options: &CreateVhdx, link: Guid, path: &str) -> Result<(Vec<u8>, u64)> {
+    let nothing = format!("{{{}}}", Guid::NIL);
+    let pairs = [(LINKAGE, format!("{{{link}}}")), ("parent_linkage2", nothing), (RELATIVE_PATH, path.to_owned())];
+    create(options, Some(Locator::to_bytes(&pairs.map(|(key, value)| (key.to_owned(), value)))?))
+}
+
+fn create(options: &CreateVhdx, locator: Option<Vec<u8>>) -> Result<(Vec<u8>, u64)> {
     let CreateVhdx { disk_len, block_len, sector_size, fixed, .. } = *options;
     let block = u64::from(block_len);
     let legal = block.is_power_of_two()
@@ -39,10 +53,8 @@ pub fn create_vhdx(options: &CreateVhdx) -> Result<(Vec<u8>, u64)> {
         let detail = format!("no VHDX can have {disk_len} bytes in blocks of {block_len} and sectors of {sector_size}");
         return Err(Error::new(Kind::Limit, detail));
     }
-    let ratio = (1u64 << 23) * u64::from(sector_size) / block;
-    let blocks = disk_len.div_ceil(block);
-    let entries = blocks + (blocks - 1) / ratio;
-    let bat_len = (entries * 8).next_multiple_of(MIB);
+    let shape = Shape::new(disk_len, block, sector_size, locator.is_some());
+    let bat_len = (shape.entries * 8).next_multiple_of(MIB);
     let payload = BAT_OFFSET + bat_len;
     let mut out = vec![0; payload as usize];
     out[..8].copy_from_slice(FILE_SIGNATURE);
@@ -55,15 +67,18 @@ pub fn create_vhdx(options: &CreateVhdx) -> Result<(Vec<u8>, u64)> {
     for offset in REGION_TABLES {
         out[offset as usize..][..REGION_TABLE_LEN].copy_from_slice(&region_table(bat_len));
     }
-    let metadata = metadata(options);
+    let metadata = metadata(options, locator);
+    if metadata.len() as u64 > METADATA.1 {
+        return Err(Error::new(Kind::Limit, "the path of the parent is too long"));
+    }
     out[METADATA.0 as usize..][..metadata.len()].copy_from_slice(&metadata);
     let mut file_len = payload;
     if fixed {
-        for b in 0..blocks {
-            let at = (BAT_OFFSET + (b + b / ratio) * 8) as usize;
+        for b in 0..shape.blocks {
+            let at = (BAT_OFFSET + shape.index(b) * 8) as usize;
             out[at..at + 8].copy_from_slice(&((payload + b * block) | u64::from(state::FULLY_PRESENT)).to_le_bytes());
         }
-        file_len += blocks * block;
+        file_len += shape.blocks * block;
     }
     Ok((out, file_len))
 }
@@ -102,16 +117,18 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn metadata(options: &CreateVhdx) -> Vec<u8> {
+fn metadata(options: &CreateVhdx, locator: Option<Vec<u8>>) -> Vec<u8> {
     // Flags: 4 required, 2 virtual disk (rather than file) metadata.
-    let parameters = [options.block_len.to_le_bytes(), u32::from(options.fixed).to_le_bytes()].concat();
-    let items: [(Guid, Vec<u8>, u32); 5] = [
+    let kind = u32::from(options.fixed) | if locator.is_some() { 2 } else { 0 };
+    let parameters = [options.block_len.to_le_bytes(), kind.to_le_bytes()].concat();
+    let mut items: Vec<(Guid, Vec<u8>, u32)> = vec![
         (FILE_PARAMETERS, parameters, 4),
         (VIRTUAL_DISK_SIZE, options.disk_len.to_le_bytes().to_vec(), 6),
         (VIRTUAL_DISK_ID, options.disk_id.0.to_vec(), 6),
         (LOGICAL_SECTOR_SIZE, options.sector_size.to_le_bytes().to_vec(), 6),
         (PHYSICAL_SECTOR_SIZE, 4096u32.to_le_bytes().to_vec(), 6),
     ];
+    items.extend(locator.map(|locator| (PARENT_LOCATOR, locator, 4)));
     let mut out = vec![0; METADATA_TABLE_LEN];
     out[..8].copy_from_slice(b"metadata");
     out[10..12].copy_from_slice(&(items.len() as u16).to_le_bytes());

@@ -44,12 +44,16 @@ pub(super) const PHYSICAL_SECTOR_SIZE: Guid =
 pub(super) const PARENT_LOCATOR: Guid =
     guid(0xa8d3_5f2d, 0xb30b, 0x454d, [0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c]);
 
+/// Type of a parent locator that names a VHDX.
+pub(super) const VHDX_LOCATOR: Guid =
+    guid(0xb04a_efb7, 0xd19e, 0x4a81, [0xb7, 0x89, 0x25, 0xb8, 0xe9, 0x44, 0x59, 0x13]);
+
 /// States of a BAT entry, [MS-VHDX] 2.5.1.1.
 pub(super) mod state {
-    pub(in crate::vhdx) const NOT_PRESENT: u8 = 0;
-    pub(in crate::vhdx) const UNDEFINED: u8 = 1;
-    pub(in crate::vhdx) const ZERO: u8 = 2;
-    pub(in crate::vhdx) const UNMAPPED: u8 = 3;
-    pub(in crate::vhdx) const FULLY_PRESENT: u8 = 6;
-    pub(in crate::vhdx) const PARTIALLY_PRESENT: u8 = 7;
+    pub(in crate::formats::vhdx) const NOT_PRESENT: u8 = 0;
+    pub(in crate::formats::vhdx) const UNDEFINED: u8 = 1;
+    pub(in crate::formats::vhdx) const ZERO: u8 = 2;
+    pub(in crate::formats::vhdx) const UNMAPPED: u8 = 3;
+    pub(in crate::formats::vhdx) const FULLY_PRESENT: u8 = 6;
+    pub(in crate::formats::vhdx) const PARTIALLY_PRESENT: u8 = 7;
 }

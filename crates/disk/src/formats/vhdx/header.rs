@@ -11,6 +11,8 @@ pub(super) struct Header {
     pub(super) slot: usize,
     pub(super) sequence: u64,
     pub(super) log_guid: Guid,
+    /// By it children know their parent.
+    pub(super) data_write: Guid,
     pub(super) log: (u64, u64),
     bytes: Vec<u8>,
 }
@@ -42,7 +44,8 @@ fn read_header(file: &dyn ReadAt, slot: usize) -> Result<Header> {
     let sequence = view.u64(8, "SequenceNumber")?;
     let log_guid = guid_at(&view, 48, "LogGuid")?;
     let log = (view.u64(72, "LogOffset")?, u64::from(view.u32(68, "LogLength")?));
-    Ok(Header { slot, sequence, log_guid, log, bytes })
+    let data_write = guid_at(&view, 32, "DataWriteGuid")?;
+    Ok(Header { slot, sequence, log_guid, data_write, log, bytes })
 }
 
 impl Header {
