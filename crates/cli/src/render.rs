@@ -104,7 +104,10 @@ pub(crate) fn inspection(i: &Inspection) -> String {
         Some(wim) => crate::wim::format_of(wim),
         None => format!("disk of {} bytes, {}", i.disk_bytes, i.scheme),
     };
-    let mut s = format!("{}: {}, {} bytes, {what}\n", i.image, i.format, i.file_bytes);
+    let mut s = match i.format {
+        "folder" => format!("{}: a folder where a volume is mounted\n", i.image),
+        format => format!("{}: {format}, {} bytes, {what}\n", i.image, i.file_bytes),
+    };
     for parent in &i.parents {
         s += &format!("  parent {}: {}, id {}\n", parent.image, parent.format, or_dash(parent.id.as_deref()));
     }
@@ -192,6 +195,7 @@ pub(crate) fn checklist(list: &Checklist) -> String {
 pub(crate) fn written(report: &Report) -> String {
     let how = match report.method {
         "in-place" => format!("in place, after a journal of {} bytes", report.journal_bytes),
+        "files" => format!("file by file, after an undo manifest of {} bytes", report.journal_bytes),
         "appended" => "behind the end of the WIM, then its header".to_owned(),
         "rebuilt" => "to a WIM that holds nothing else".to_owned(),
         copy => format!("over a {copy}"),

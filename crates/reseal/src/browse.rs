@@ -1,6 +1,7 @@
 //! `hive` and `fs`: looking into parts of an image, and editing a hive.
 
 use crate::error::{Error, Kind, Result, Within};
+use crate::folder::FolderImage;
 use crate::generalize::ShownFinding;
 use crate::image::DiskImage;
 use crate::ntfs_tree::NtfsTree;
@@ -52,7 +53,7 @@ pub(crate) fn volume(image: &DiskImage) -> Result<Volume> {
         .map_err(|e| e.hint("the image has several NTFS volumes: name one with IMAGE#pN"))
 }
 
-/// The files of an image: of the one NTFS volume that is meant, or of an image of a WIM.
+/// The files of an image: of the one NTFS volume that is meant, of an image of a WIM, or of a mounted folder.
 pub struct Files {
     tree: Box<dyn Tree>,
     /// How the user named the image.
@@ -66,11 +67,12 @@ impl std::fmt::Debug for Files {
 }
 
 impl Files {
-    /// Opens `disk.vhdx`, `disk.vhdx#p3` or `install.wim:2`.
+    /// Opens `disk.vhdx`, `disk.vhdx#p3`, `install.wim:2` or a folder.
     pub fn open(text: &str) -> Result<Files> {
-        let tree: Box<dyn Tree> = match WimFile::tree(text) {
-            Some(tree) => Box::new(tree?),
-            None => {
+        let tree: Box<dyn Tree> = match (FolderImage::open(text), WimFile::tree(text)) {
+            (Some(folder), _) => Box::new(folder?.tree),
+            (None, Some(tree)) => Box::new(tree?),
+            (None, None) => {
                 let image = DiskImage::open(text)?;
                 Box::new(NtfsTree { volume: volume(&image).within(image.path().display())? })
             }
@@ -226,6 +228,7 @@ pub struct HiveAccess {
 enum Source {
     File,
     Wim { images: Box<WimImages>, index: u32, tree: Box<WimTree>, node: NodeId, logs: Vec<NodeId> },
+    Folder(std::path::PathBuf),
     Disk { image: Box<DiskImage>, tree: Box<NtfsTree>, node: NodeId, logs: Vec<NodeId> },
 }
 
@@ -265,6 +268,11 @@ impl HiveAccess {
     }
 
     fn open_in_image(target: &str, hive: &str) -> Result<HiveAccess> {
+        if let Some(folder) = FolderImage::open(target) {
+            let folder = folder?;
+            let (hive, subject, _, _) = HiveAccess::find(&folder.tree, hive)?;
+            return Ok(HiveAccess { hive, source: Source::Folder(folder.path().to_owned()), subject });
+        }
         if let Some(images) = WimImages::open(target) {
             let images = Box::new(images?);
             let index = images.one()?;
@@ -375,6 +383,7 @@ impl HiveAccess {
                 file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(context)?;
                 Ok(())
             }
+            Source::Folder(path) => Err(crate::image::no_volume(&path)),
             Source::Wim { images, index, mut tree, node, logs } => {
                 let now = tree.stat(node)?.written;
                 put_back(&mut *tree, node, &logs, &bytes, now).within(&self.subject)?;

@@ -3,6 +3,7 @@
 use crate::Facts;
 use crate::boot_store::{BootStoreInfo, BootStores};
 use crate::error::{Result, Within};
+use crate::folder::FolderImage;
 use crate::generalize::ShownFinding;
 use crate::guards::{self, Checked, Refusal, Subject};
 use crate::hives::HiveSet;
@@ -22,11 +23,11 @@ pub struct Inspection {
     pub schema: &'static str,
     /// The image file.
     pub image: String,
-    /// Container: raw, vhd-fixed, vhd-dynamic, vhd-differencing, vhdx-fixed, vhdx-dynamic, vhdx-differencing, wim.
+    /// Container: raw, vhd-fixed, vhd-dynamic, vhd-differencing, vhdx-fixed, vhdx-dynamic, vhdx-differencing, wim, folder.
     pub format: &'static str,
-    /// Length of the file in bytes.
+    /// Length of the file in bytes; 0 of a folder.
     pub file_bytes: u64,
-    /// Length of the disk in bytes; of a WIM, of the file.
+    /// Length of the disk in bytes; of a WIM, of the file; 0 of a folder.
     pub disk_bytes: u64,
     /// Logical sector size, where the container states it.
     pub sector_bytes: Option<u32>,
@@ -44,7 +45,7 @@ pub struct Inspection {
     /// What is odd about the container, or broken; a broken one is not written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub container_notes: Vec<String>,
-    /// gpt, mbr, bare or unknown; none of a WIM.
+    /// gpt, mbr, bare or unknown; none of a WIM or a folder.
     pub scheme: &'static str,
     /// The partitions.
     pub partitions: Vec<PartitionInfo>,
@@ -134,6 +135,7 @@ pub fn inspect(image: &Image) -> Result<Inspection> {
     match &image.0 {
         Medium::Disk(disk) => inspect_disk(disk),
         Medium::Wim(wim) => inspect_wim(wim).within(wim.path().display()),
+        Medium::Folder(folder) => inspect_folder(folder).within(folder.path().display()),
     }
 }
 
@@ -152,6 +154,30 @@ fn inspect_wim(images: &WimImages) -> Result<Inspection> {
         disk_bytes: bytes,
         sector_bytes: None,
         wim: Some(images.file.info()),
+        container_log_entries: 0,
+        parents: Vec::new(),
+        children: Vec::new(),
+        container_notes: Vec::new(),
+        scheme: "none",
+        partitions: Vec::new(),
+        boot_stores: Vec::new(),
+        installations,
+    })
+}
+
+fn inspect_folder(folder: &FolderImage) -> Result<Inspection> {
+    let installations = folder_places(folder)?
+        .iter()
+        .map(|place| installation(place).within(&place.state.place))
+        .collect::<Result<_>>()?;
+    Ok(Inspection {
+        schema: "reseal.inspect/1",
+        image: folder.path().display().to_string(),
+        format: "folder",
+        file_bytes: 0,
+        disk_bytes: 0,
+        sector_bytes: None,
+        wim: None,
         container_log_entries: 0,
         parents: Vec::new(),
         children: Vec::new(),
@@ -282,6 +308,15 @@ fn wim_places(images: &WimImages) -> Result<Vec<Place>> {
     Ok(out)
 }
 
+fn folder_places(folder: &FolderImage) -> Result<Vec<Place>> {
+    if !folder.has_windows()? {
+        return Ok(Vec::new());
+    }
+    let state = VolumeState::clean(FolderImage::place());
+    let (disk, boot) = (DiskFacts::none(), BootStores::default());
+    Ok(vec![Place { tree: Box::new(folder.tree.clone()), state, disk, boot }])
+}
+
 /// What checks and `inspect` read of an installation.
 struct Read {
     hives: HiveSet,
@@ -352,6 +387,7 @@ pub fn check(image: &Image) -> Result<Checklist> {
         let places = match &image.0 {
             Medium::Disk(disk) => disk_places(disk)?,
             Medium::Wim(wim) => wim_places(wim)?,
+            Medium::Folder(folder) => folder_places(folder)?,
         };
         let mut installations = Vec::new();
         for place in places {
@@ -364,6 +400,7 @@ pub fn check(image: &Image) -> Result<Checklist> {
             return Err(match &image.0 {
                 Medium::Disk(disk) => disk.no_windows()?,
                 Medium::Wim(wim) => wim.no_windows(),
+                Medium::Folder(folder) => folder.no_windows(),
             });
         }
         let refuses = installations.iter().any(|i| i.refuses);

@@ -23,6 +23,11 @@ mod diff;
 mod driver;
 mod error;
 mod facts;
+#[cfg(target_os = "linux")]
+mod folder;
+#[cfg(not(target_os = "linux"))]
+#[path = "folder_elsewhere.rs"]
+mod folder;
 mod fs_check;
 mod generalize;
 mod guards;

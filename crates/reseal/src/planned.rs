@@ -1,6 +1,7 @@
 //! A plan for an image, whatever it lies in.
 
 use crate::error::Result;
+use crate::folder::FolderPlanned;
 use crate::generalize::{self, DiskPlanned, InPlace, Observer, Plan, Report};
 use crate::image::{Image, Medium};
 use crate::inputs::Inputs;
@@ -16,6 +17,7 @@ pub struct Planned(Kind);
 enum Kind {
     Disk(Box<DiskPlanned>),
     Wim(Box<WimPlanned>),
+    Folder(Box<FolderPlanned>),
 }
 
 /// Plans to generalize the image. `Refused` when a guard refuses, with all guards that do.
@@ -24,6 +26,7 @@ pub fn plan(image: Image, options: &Options, inputs: &Inputs, observer: &dyn Obs
     Ok(Planned(match image.0 {
         Medium::Disk(disk) => Kind::Disk(Box::new(generalize::plan_disk(*disk, options, inputs, observer)?)),
         Medium::Wim(wim) => Kind::Wim(Box::new(WimPlanned::new(*wim, options, inputs, observer)?)),
+        Medium::Folder(folder) => Kind::Folder(Box::new(FolderPlanned::new(*folder, options, inputs, observer)?)),
     }))
 }
 
@@ -33,6 +36,7 @@ impl Planned {
         match &self.0 {
             Kind::Disk(disk) => vec![disk.plan()],
             Kind::Wim(wim) => wim.plans(),
+            Kind::Folder(folder) => vec![folder.plan()],
         }
     }
 
@@ -42,22 +46,25 @@ impl Planned {
     }
 
     /// Writes the sealed image to a new file. Before its last act, a rename, there is no file of that name; after it, the
-    /// whole new image.
+    /// whole new image. `Usage` for a mounted folder.
     pub fn commit_to(self, out: &Path, observer: &dyn Observer) -> Result<Report> {
         match self.0 {
             Kind::Disk(disk) => disk.commit_to(out, observer),
             Kind::Wim(wim) => wim.commit_to(out, observer),
+            Kind::Folder(folder) => Err(folder.refuse_output()),
         }
     }
 
     /// Writes the sealed image over the old one, which must be open for writing. Killed at any instant, or without power, it
-    /// is the old image or, after [`crate::recover`], the new one; a WIM needs no recovery.
+    /// is the old image or, after [`crate::recover`], the new one; a WIM needs no recovery, and a mounted folder becomes the old
+    /// one by it.
     ///
     /// `Interrupted` when the image needs a recovery; after every other error it is untouched.
     pub fn commit_in_place(self, how: InPlace<'_>, observer: &dyn Observer) -> Result<Report> {
         match self.0 {
             Kind::Disk(disk) => disk.commit_in_place(how, observer),
             Kind::Wim(wim) => wim.commit_in_place(how, observer),
+            Kind::Folder(folder) => folder.commit_in_place(how, observer),
         }
     }
 }

@@ -31,8 +31,11 @@ pub struct RecoveryReport {
 /// Finishes or discards what a killed [`crate::Planned::commit_in_place`] left, or takes a finished one back.
 ///
 /// `NothingToDo` when nothing lies beside the image; `Conflict`, with nothing written, when the image was changed since;
-/// `Interrupted` when the image is half written and its journal is not there.
+/// A mounted folder is always taken back. `Interrupted` when the image is half written and its journal is not there.
 pub fn recover(image: &str, how: Recovery<'_>) -> Result<RecoveryReport> {
+    if Path::new(image).is_dir() {
+        return crate::folder::recover(image, how);
+    }
     let path = DiskImage::path_in(image)?;
     let run = || -> Result<Recovered> {
         let mut media = HostMedia::open(&path, how.journal_folder.or_else(|| device_default(&path)))?;

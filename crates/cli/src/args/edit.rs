@@ -12,7 +12,8 @@ pub(crate) struct Edit {
     /// The new image; it must not exist.
     #[arg(short, long, value_name = "OUT", required_unless_present_any = ["dry_run", "in_place"])]
     pub(crate) output: Option<PathBuf>,
-    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one. A WIM is appended to.
+    /// Write the image itself, with a journal beside it: after a crash it is the old one or the new one. A WIM is appended to;
+    /// the files of a mounted folder are changed one by one, and `reseal recover` puts them back.
     #[arg(long, conflicts_with = "output")]
     in_place: bool,
     /// Folder for the journal, on a medium that keeps it; a block device needs one.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
   reseal generalize gold.vhdx -o web.vhdx --computer-name WEB-01 --unattend unattend.xml
   reseal generalize gold.vhdx --in-place --keep-undo
   reseal generalize /dev/sdb --in-place --journal /var/lib/reseal
+  reseal generalize /mnt/win --in-place
   reseal generalize gold.vhdx -o audit.vhdx --audit
   reseal generalize gold.vhdx -o s.vhdx --reference sealed-by-sysprep.vhdx
   reseal generalize member.vhdx -o s.vhdx --leave-domain --workgroup LAB
@@ -24,7 +25,8 @@ use std::path::PathBuf;
   reseal generalize gold.vhdx -o s.vhdx --steps default,-event-logs --sid S-1-5-21-1-2-3
   reseal generalize gold.vhdx -o s.vhdx --seed build-4711 --time 2026-01-01T00:00:00Z")]
 pub(crate) struct Generalize {
-    /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3. It is written with --in-place only.
+    /// disk.vhdx, disk.vhd, disk.raw, one partition of it: disk.vhdx#p3, or a folder where a volume is mounted. It is written
+    /// with --in-place only.
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) edit: Edit,

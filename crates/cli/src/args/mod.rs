@@ -74,7 +74,7 @@ pub(crate) enum Command {
     after_help = "Examples:\n  reseal inspect gold.vhdx\n  reseal inspect gold.vhdx#p3 --json\n  reseal inspect gold.vhdx --check"
 )]
 pub(crate) struct Inspect {
-    /// disk.vhdx, disk.vhd, disk.raw, or one partition of it: disk.vhdx#p3.
+    /// disk.vhdx, disk.vhd, disk.raw, one partition of it: disk.vhdx#p3, install.wim:2, or a folder where a volume is mounted.
     pub(crate) image: String,
     /// Run every check, and say of each what came of it; exit 3 when generalize would refuse.
     #[arg(long)]
@@ -98,9 +98,10 @@ pub(crate) enum ProgressMode {
 #[command(after_help = "Examples:
   reseal recover gold.vhdx
   reseal recover gold.vhdx --undo
-  reseal recover /dev/sdb --journal /var/lib/reseal")]
+  reseal recover /dev/sdb --journal /var/lib/reseal
+  reseal recover /mnt/win")]
 pub(crate) struct Recover {
-    /// The image that was being written.
+    /// The image that was being written, or the folder where the volume is mounted.
     pub(crate) image: String,
     /// Give back the image as it was before `generalize --in-place --keep-undo`.
     #[arg(long)]

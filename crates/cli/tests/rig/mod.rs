@@ -11,6 +11,7 @@ pub(crate) mod explained;
 pub(crate) mod fixtures;
 pub(crate) mod logical;
 pub(crate) mod machine;
+pub(crate) mod mount;
 pub(crate) mod odd;
 pub(crate) mod remains;
 pub(crate) mod secrets;

@@ -5,7 +5,7 @@
 //!                       │                                                               ├─ attributes, links, SDDL, …
 //!                       │                                                               └─ a hive: key by key, one by one
 //!                       └─ anything else: byte by byte
-//!  image of a WIM, and an image of a WIM or a volume ─▶ as two NTFS volumes
+//!  image of a WIM or a mounted folder, and another one or a volume ─▶ as two NTFS volumes
 //! ```
 //!
 //! What is asked of NTFS and of a WIM is one trait, `side::Files`. A WIM knows the SHA-1 of each content, so one that both sides
@@ -22,6 +22,7 @@ mod descriptors;
 mod fat;
 mod file;
 mod filter;
+mod folder;
 mod hives;
 mod images;
 mod ntfs;
@@ -286,7 +287,7 @@ impl Difference {
 }
 
 /// Compares two images volume by volume; neither is written. Of a WIM one image is meant, and compared with one image or with
-/// the NTFS volume that a disk's path means.
+/// the NTFS volume that a disk's path means, and so is a mounted folder.
 ///
 /// A renamed file shows as removed and added. A volume that cannot be opened is an error; a file or hive that cannot be read is
 /// an entry of kind [`DiffKind::Unreadable`]. The result does not depend on the number of threads.

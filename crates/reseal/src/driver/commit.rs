@@ -39,6 +39,7 @@ pub(super) fn stage(
     let planned = match image.0 {
         Medium::Disk(disk) => on_disk(disk, how, inputs, verb, observer, work),
         Medium::Wim(images) => on_wim(*images, how, inputs, verb, observer, work),
+        Medium::Folder(folder) => Err(crate::image::no_volume(folder.path())),
     };
     let (medium, report) = planned.within(path)?;
     Ok(DriverPlanned { medium, inputs: *inputs, report })

@@ -6,6 +6,7 @@ use super::{BINARIES, INF_FOLDER, STAGED, STORE, database, enable, is_storage};
 use crate::Facts;
 use crate::error::{Result, Within};
 use crate::facts::{number, text};
+use crate::folder::FolderImage;
 use crate::hives::HiveSet;
 use crate::image::{Image, Medium};
 use crate::scope::MachineHive;
@@ -101,6 +102,12 @@ pub fn driver_list(image: &Image, installation: Option<usize>) -> Result<DriverL
                 }
                 let packages = packages_of(&tree).within(&place)?;
                 Ok((place, packages))
+            }
+            Medium::Folder(folder) => {
+                if !folder.has_windows()? {
+                    return Err(folder.no_windows());
+                }
+                Ok((FolderImage::place(), packages_of(&folder.tree)?))
             }
         }
     };

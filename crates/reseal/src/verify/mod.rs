@@ -14,6 +14,7 @@ use search::Search;
 use serde::Serialize;
 
 mod finder;
+mod folder;
 mod outside;
 mod search;
 mod traces;
@@ -77,6 +78,7 @@ pub fn verify(image: &Image, needles: &[String]) -> Result<Verification> {
     match &image.0 {
         Medium::Disk(disk) => of_disk(disk, &search, &mut out),
         Medium::Wim(wim) => wim::verify(wim, &search, &mut out),
+        Medium::Folder(folder) => folder::verify(folder, &search, &mut out),
     }
     .within(image.path().display())?;
     out.findings.sort();

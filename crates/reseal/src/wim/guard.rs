@@ -106,7 +106,7 @@ fn same(was: &WimTree, old: FileId, is: &WimTree, new: FileId, map: Option<&SidM
 }
 
 /// What the plan names, in capital letters.
-struct Allowed {
+pub(crate) struct Allowed {
     files: BTreeSet<String>,
     /// Folders with all in them.
     folders: Vec<String>,
@@ -114,7 +114,7 @@ struct Allowed {
 
 impl Allowed {
     /// A folder that is renamed later is named as it was: SIDs are replaced in what the plan names, too.
-    fn of(staged: &Staged, map: Option<&SidMap>) -> Allowed {
+    pub(crate) fn of(staged: &Staged, map: Option<&SidMap>) -> Allowed {
         let upper = |path: &str| {
             let units: Vec<u16> = path.trim_start_matches('\\').encode_utf16().collect();
             let renamed = map.and_then(|map| map.rewrite_units(&units));
@@ -150,7 +150,7 @@ impl Allowed {
         Ok(())
     }
 
-    fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         let below = |folder: &String| {
             path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('\\'))
         };

@@ -36,6 +36,7 @@ pub(crate) use capture::NEVER_CAPTURED;
 pub use capture::{CaptureOptions, wim_capture};
 pub(crate) use change::WimEdit;
 pub(crate) use commit::WimCommit;
+pub(crate) use guard::Allowed;
 pub(crate) use images::WimImages;
 pub use optimize::{WimResult, wim_export, wim_optimize};
 pub(crate) use seal::WimPlanned;
