@@ -59,7 +59,7 @@ pub(crate) trait Place: Copy + Default {
 impl Place for u16 {
     #[inline]
     fn of(position: usize) -> u16 {
-        position as u16 + 1
+        (position as u16).wrapping_add(1)
     }
 
     #[inline]
@@ -72,7 +72,7 @@ impl Place for u16 {
 impl Place for u32 {
     #[inline]
     fn of(position: usize) -> u32 {
-        position as u32 + 1
+        (position as u32).wrapping_add(1)
     }
 
     #[inline]
