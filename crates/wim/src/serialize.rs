@@ -4,7 +4,7 @@ use crate::dentry;
 use crate::image::{Entry, FileId, Image};
 use crate::names;
 use reseal_dtyp::{Error, Kind, Result};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 impl Image {
     /// The metadata resource, not compressed. The same image gives the same bytes: folders are in the order of their names.
@@ -15,6 +15,7 @@ impl Image {
         let root = dentry::write(&mut out, self.file(self.root()), (&[], &[]), 0)?;
         out.extend([0; 8]);
         let mut queue = VecDeque::from([(self.root(), root)]);
+        let mut groups = HashMap::new();
         while let Some((folder, offset_at)) = queue.pop_front() {
             let mut entries: Vec<&Entry> = self.entries(folder).collect();
             if entries.is_empty() {
@@ -28,7 +29,7 @@ impl Image {
             let at = out.len() as u64;
             out[offset_at..offset_at + 8].copy_from_slice(&at.to_le_bytes());
             for entry in entries {
-                let offset_at = self.write_entry(&mut out, entry)?;
+                let offset_at = self.write_entry(&mut out, entry, &mut groups)?;
                 if self.is_dir(entry.file) {
                     queue.push_back((entry.file, offset_at));
                 }
@@ -38,10 +39,11 @@ impl Image {
         Ok(out)
     }
 
-    fn write_entry(&self, out: &mut Vec<u8>, entry: &Entry) -> Result<usize> {
+    /// `groups`: the numbers of files with several names, in the order they are met; 0 stands for a file with one name.
+    fn write_entry(&self, out: &mut Vec<u8>, entry: &Entry, groups: &mut HashMap<FileId, u64>) -> Result<usize> {
         let file = self.file(entry.file);
-        // Any number serves that no other file has; 0 stands for a file with one name.
-        let group = if file.names.len() > 1 { u64::from(entry.file.0) + 1 } else { 0 };
+        let next = groups.len() as u64 + 1;
+        let group = if file.names.len() > 1 { *groups.entry(entry.file).or_insert(next) } else { 0 };
         dentry::write(out, file, (&entry.name, &entry.short_name), group)
     }
 
@@ -62,8 +64,8 @@ impl Image {
     }
 
     /// How often each content is named, each name of a file counted; what is not named is not in it.
-    pub fn references(&self) -> std::collections::HashMap<crate::Sha1Hash, u32> {
-        let mut out = std::collections::HashMap::new();
+    pub fn references(&self) -> HashMap<crate::Sha1Hash, u32> {
+        let mut out = HashMap::new();
         for file in self.files() {
             let names = if file == FileId(0) { 1 } else { self.names(file).count() as u32 };
             for stream in self.streams(file).iter().filter(|stream| stream.hash != [0; 20]) {
@@ -72,5 +74,25 @@ impl Image {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NewFile;
+
+    #[test]
+    fn links_are_numbered_as_they_are_met() {
+        let mut image = Image::new(NewFile { attributes: 0x10, ..NewFile::default() });
+        let name = |text: &str| text.encode_utf16().collect::<Vec<u16>>();
+        // Made in another order than that of their names.
+        for (first, second) in [("x", "c"), ("b", "y"), ("a", "z")] {
+            let file = image.create(image.root(), &name(first), &[], NewFile::default());
+            image.link(image.root(), &name(second), &[], file);
+        }
+        let written = image.to_metadata().unwrap();
+        let again = Image::read(&written).unwrap();
+        assert_eq!(again.to_metadata().unwrap(), written);
     }
 }
