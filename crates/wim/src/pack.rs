@@ -17,6 +17,7 @@ pub(crate) struct Packing {
     /// Bytes of content in each chunk but the last one.
     chunk: usize,
     waiting: Mutex<Vec<Packer>>,
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 /// Chunks as they are stored, one behind the other.
@@ -35,7 +36,7 @@ pub(crate) enum Stored {
 
 impl Packing {
     pub(crate) fn new(compression: Compression, chunk: usize, storage: Storage) -> Packing {
-        Packing { compression, storage, chunk: chunk.max(1), waiting: Mutex::default() }
+        Packing { compression, storage, chunk: chunk.max(1), waiting: Mutex::default(), buffers: Mutex::default() }
     }
 
     /// Whether contents are stored in chunks.
@@ -44,11 +45,22 @@ impl Packing {
     }
 
     /// How a content is to be stored.
-    pub(crate) fn stored(&self, data: Vec<u8>) -> Stored {
-        match self.packed(&data, None) {
+    pub(crate) fn stored(&self, data: &[u8]) -> Stored {
+        match self.packed(data, None) {
             Some(packed) => Stored::Packed(packed),
-            None => Stored::Plain(data),
+            None => Stored::Plain(data.to_vec()),
         }
+    }
+
+    /// Lends an empty buffer that others had before: fresh memory costs as much as the reading does.
+    pub(crate) fn with_buffer<T>(&self, act: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = buffers().pop();
+        let mut buffer = known.unwrap_or_default();
+        let out = act(&mut buffer);
+        buffer.clear();
+        buffers().push(buffer);
+        out
     }
 
     /// Data in its chunks, those of its earlier form where they are the same; `None` when it is to be stored as it is, since

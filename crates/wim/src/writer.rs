@@ -126,22 +126,24 @@ impl<'o> Writer<'o> {
         Ok(hash)
     }
 
-    /// Writes contents in their order, those that are there already left out: `read` gives each by its number. They are read,
-    /// hashed and compressed side by side, and all that is written of them is held until then. SHA-1 and size of each.
+    /// Writes contents in their order, those that are there already left out: `read` puts each, by its number, into an empty
+    /// buffer. They are read, hashed and compressed side by side, and all that is written of them is held until then. SHA-1 and
+    /// size of each.
     pub fn blobs<E: From<Error> + Send>(
         &mut self,
         count: usize,
-        read: impl Fn(usize) -> std::result::Result<Vec<u8>, E> + Sync,
+        read: impl Fn(usize, &mut Vec<u8>) -> std::result::Result<(), E> + Sync,
     ) -> std::result::Result<Vec<(Sha1Hash, u64)>, E> {
         use rayon::prelude::*;
         let seen = Mutex::new(HashSet::new());
         let (table, packing) = (&self.table, &self.packing);
         let make = |number: usize| {
-            let data = read(number)?;
-            let hash = hash_of(&data);
-            let is_new = !table.has(&hash) && seen.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
-            let size = data.len() as u64;
-            Ok((hash, size, is_new.then(|| packing.stored(data))))
+            packing.with_buffer(|data| {
+                read(number, data)?;
+                let hash = hash_of(data);
+                let is_new = !table.has(&hash) && seen.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
+                Ok((hash, data.len() as u64, is_new.then(|| packing.stored(data))))
+            })
         };
         let made: Vec<_> = (0..count).into_par_iter().map(make).collect::<std::result::Result<_, E>>()?;
         // Who came first among equal ones is chance; where they are written is not.

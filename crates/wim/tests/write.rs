@@ -30,7 +30,12 @@ fn write(path: PathBuf, mut bytes: Vec<u8>, done: reseal_wim::Finished) -> PathB
 }
 
 fn write_all(writer: &mut Writer<'_>, contents: &[Vec<u8>]) {
-    writer.blobs(contents.len(), |number| Ok::<_, reseal_dtyp::Error>(contents[number].clone())).unwrap();
+    writer
+        .blobs(contents.len(), |number, out| {
+            out.extend(&contents[number]);
+            Ok::<_, reseal_dtyp::Error>(())
+        })
+        .unwrap();
 }
 
 /// A new WIM with all images of another one, written anew where `edited` has them.

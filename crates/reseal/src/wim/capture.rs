@@ -13,7 +13,7 @@ use crate::ntfs_tree::NtfsTree;
 use crate::scope::MachineHive;
 use reseal_disk::{NewFile, open_file};
 use reseal_dtyp::{FileTime, Guid, utf16_lossy};
-use reseal_ntfs::{DirEntry, FileReference, FileStat, Namespace, Volume};
+use reseal_ntfs::{DirEntry, FileReference, FileStat, Namespace, StreamReader, Volume};
 use reseal_wim::{
     Compression, FileId, Header, Image, NewFile as NewEntry, Sha1Hash, Storage, Stream, StreamKind, Times, Wim, Writer,
     names,
@@ -182,24 +182,32 @@ impl<'a, 'o> Capture<'a, 'o> {
             let entries = self.volume.entries(source).within(&path)?;
             let twins: HashMap<FileReference, &DirEntry> =
                 entries.iter().filter(|e| e.namespace == Namespace::Dos).map(|e| (e.reference, e)).collect();
+            // Few folders hold what is left out.
+            let folder_path = upper(&path);
+            let excluded: Vec<&str> = self.excluded.iter().filter_map(|one| name_below(one, &folder_path)).collect();
+            let is_excluded =
+                |name: &[u16]| !excluded.is_empty() && excluded.contains(&utf16_lossy(&names::upper(name)).as_str());
+            let mut listed = Vec::new();
             for entry in entries.iter().filter(|e| e.namespace != Namespace::Dos) {
-                let here = format!(r"{path}\{}", utf16_lossy(&entry.name));
                 let is_own = path.is_empty() && entry.reference.record() < FIRST_ORDINARY;
-                if is_own || self.excluded.contains(&upper(&here)) {
-                    continue;
+                if !is_own && !is_excluded(&entry.name) {
+                    listed.push(entry);
                 }
+            }
+            for entry in listed {
+                let here = || format!(r"{path}\{}", utf16_lossy(&entry.name));
                 // A twin belongs to one of the names that a file has in a folder: the long one.
                 let short_name = match entry.namespace {
                     Namespace::Win32 => twins.get(&entry.reference).map_or(&[][..], |twin| &twin.name),
                     Namespace::Win32AndDos => &entry.name,
                     Namespace::Posix | Namespace::Dos => &[],
                 };
-                let file = self.entry(entry, folder, short_name).within(&here)?;
+                let file = self.entry(entry, folder, short_name).map_err(|e| e.subject(here()))?;
                 if let Some(file) = file
                     && entry.is_directory()
                     && !self.image.is_reparse(file)
                 {
-                    queue.push((entry.reference, file, here));
+                    queue.push((entry.reference, file, here()));
                 }
             }
         }
@@ -297,9 +305,10 @@ impl<'a, 'o> Capture<'a, 'o> {
 
     fn batch(&mut self, batch: &[Pending]) -> Result<()> {
         let volume = self.volume;
-        let read = |number: usize| {
+        let read = |number: usize, out: &mut Vec<u8>| {
             let one: &Pending = &batch[number];
-            volume.read(one.source, &one.name).within(path(volume, one))
+            out.resize(one.size as usize, 0);
+            volume.stream(one.source, &one.name).and_then(|stream| read_all(&stream, 0, out)).within(path(volume, one))
         };
         let written = self.writer.blobs(batch.len(), read)?;
         for (one, (hash, size)) in batch.iter().zip(written) {
@@ -311,10 +320,7 @@ impl<'a, 'o> Capture<'a, 'o> {
 
     fn large(&mut self, one: &Pending) -> Result<()> {
         let reader = self.volume.stream(one.source, &one.name).within(path(self.volume, one))?;
-        let mut read = |at: u64, buf: &mut [u8]| match reader.read_at(at, buf)? {
-            n if n == buf.len() => Ok(()),
-            n => Err(reseal_dtyp::Error::damaged("stream", "length", at, format!("{n} of {} bytes", buf.len()))),
-        };
+        let mut read = |at: u64, buf: &mut [u8]| read_all(&reader, at, buf);
         let hash = self.writer.large_blob(one.size, &mut read).within(path(self.volume, one))?;
         self.image.set_stream(one.file, &one.name, hash);
         self.sizes.insert(hash, one.size);
@@ -322,8 +328,20 @@ impl<'a, 'o> Capture<'a, 'o> {
     }
 }
 
+fn read_all(reader: &StreamReader<'_>, at: u64, buf: &mut [u8]) -> reseal_dtyp::Result<()> {
+    match reader.read_at(at, buf)? {
+        n if n == buf.len() => Ok(()),
+        n => Err(reseal_dtyp::Error::damaged("stream", "length", at, format!("{n} of {} bytes", buf.len()))),
+    }
+}
+
 fn path(volume: &Volume, one: &Pending) -> String {
     volume.path_of(one.source).unwrap_or_else(|_| format!("file {}", one.source))
+}
+
+/// The last name of a path that lies in this folder itself.
+fn name_below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    path.strip_prefix(folder)?.strip_prefix('\\').filter(|name| !name.contains('\\'))
 }
 
 fn upper(path: &str) -> String {
