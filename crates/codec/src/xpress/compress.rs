@@ -107,7 +107,7 @@ impl Compressor {
         let mut best = Match::default();
         let search = Search { depth, nice: NICE, max: usize::MAX };
         self.chains.find(data, at, above, search, |found| best = found);
-        if best.len as usize == MIN_MATCH && best.distance > NEAR { Match::default() } else { best }
+        best
     }
 
     #[inline]
@@ -125,7 +125,7 @@ impl Compressor {
         let mut at = 0;
         while at < data.len() {
             let found = self.find(data, at, 0, DEPTH);
-            if found.len == 0 {
+            if found.len == 0 || found.len as usize == MIN_MATCH && found.distance > NEAR {
                 self.push(Item::literal(data[at]));
                 at += 1;
             } else {
@@ -146,7 +146,8 @@ impl Compressor {
                     break 'better;
                 }
                 known = ahead;
-                let next = self.find(data, at + ahead, found.len as usize - 1, DEPTH >> ahead);
+                // One of three bytes is not worth the wait.
+                let next = self.find(data, at + ahead, (found.len as usize - 1).max(MIN_MATCH), DEPTH >> ahead);
                 if next.len > 0 && gain(next) > gain(found) + worth {
                     for byte in &data[at..at + ahead] {
                         self.push(Item::literal(*byte));
