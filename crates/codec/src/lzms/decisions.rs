@@ -37,7 +37,7 @@ impl<const STATES: usize> Decision<STATES> {
         Decision { state: 0, histories: [History::NEW; STATES] }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, from: &mut Decisions<'_>) -> bool {
         let history = &mut self.histories[self.state];
         let bit = from.bit(history.probability());

@@ -24,7 +24,7 @@ impl Adaptive {
         Adaptive { code: code(&counts), counts, rebuild_every, left: rebuild_every }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn decode(&mut self, bits: &mut BackBits<'_>) -> Result<usize, Error> {
         let symbol = self.code.decode(bits)?;
         match self.counts.get_mut(symbol) {
@@ -60,10 +60,7 @@ fn lengths(counts: &[u32]) -> Vec<u8> {
         // One symbol: its code has one bit, as has a second one that never occurs.
         return vec![1; 2];
     }
-    // In one number, which sorts faster than a pair; there are at most 799 symbols.
-    let mut symbols: Vec<u64> =
-        counts.iter().zip(0u64..).map(|(count, symbol)| u64::from(*count) << 10 | symbol).collect();
-    symbols.sort_unstable();
+    let symbols = by_count(counts);
     let of_length = length_counts(&symbols.iter().map(|key| (key >> 10) as u32).collect::<Vec<_>>());
     let mut out = vec![0; counts.len()];
     let mut rarest = symbols.into_iter();
@@ -72,6 +69,30 @@ fn lengths(counts: &[u32]) -> Vec<u8> {
             out[(key & 1023) as usize] = length as u8;
         }
     }
+    out
+}
+
+/// The symbols with their counts, count << 10 | symbol (there are at most 799), in ascending order. Most counts are small, so they
+/// are put where they belong, and only the large ones are sorted.
+fn by_count(counts: &[u32]) -> Vec<u64> {
+    /// Counts from here on are large.
+    const LARGE: usize = 64;
+    let place = |count: &u32| (*count as usize).min(LARGE);
+    let mut starts = [0usize; LARGE + 2];
+    for count in counts {
+        starts[place(count) + 1] += 1;
+    }
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
+    let large = starts[LARGE];
+    let mut out = vec![0; counts.len()];
+    for (count, symbol) in counts.iter().zip(0u64..) {
+        let start = &mut starts[place(count)];
+        out[*start] = u64::from(*count) << 10 | symbol;
+        *start += 1;
+    }
+    out[large..].sort_unstable();
     out
 }
 
