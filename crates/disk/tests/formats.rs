@@ -290,7 +290,9 @@ fn files_of_windows_read_as_others_read_them() {
         if let Some(theirs) = oracle::vhdi(&[&leaf, &parent]) {
             assert!(theirs == now, "{}", leaf.display());
         }
-        assert_eq!(Disk::open(&parent).unwrap().children().unwrap(), std::slice::from_ref(&leaf));
+        let children = Disk::open(&parent).unwrap().children().unwrap();
+        assert_eq!(children.len(), 1);
+        assert_eq!(children[0].canonicalize().unwrap(), leaf.canonicalize().unwrap());
         // The leaf in place, beside a copy of its parent: sectors of partly present blocks come from both.
         let (copy, below) = (dir.path().join(leaf.file_name().unwrap()), dir.path().join(parent.file_name().unwrap()));
         std::fs::copy(&leaf, &copy).unwrap();
