@@ -1,25 +1,8 @@
 //! The fuzz targets' seeds, and everything that fuzzing has kept in `corpus/<target>/`, through the ordinary test run.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may fail and tell")]
 
-use reseal_testdata::fuzz;
+use reseal_testdata::fuzz::{self, TARGETS};
 use std::path::{Path, PathBuf};
-
-const TARGETS: [&str; 14] = [
-    "descriptor",
-    "sddl",
-    "hive",
-    "ntfs",
-    "vhdx",
-    "vhd",
-    "partition",
-    "journal",
-    "fat",
-    "lznt1",
-    "xpress",
-    "lzx",
-    "lzms",
-    "wim",
-];
 
 fn corpus(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);

@@ -2,24 +2,7 @@
 
 use crate::shell::{command, root, run, text};
 use anyhow::{Context, Result, bail};
-
-/// The targets of `fuzz/`.
-const TARGETS: &[&str] = &[
-    "descriptor",
-    "sddl",
-    "hive",
-    "ntfs",
-    "vhdx",
-    "vhd",
-    "partition",
-    "journal",
-    "fat",
-    "wim",
-    "lznt1",
-    "xpress",
-    "lzx",
-    "lzms",
-];
+use reseal_testdata::fuzz::TARGETS;
 
 pub(crate) fn fuzz(args: &[String]) -> Result<()> {
     crate::setup::setup()?;

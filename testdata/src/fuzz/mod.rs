@@ -10,6 +10,24 @@ mod fat;
 mod journal;
 mod wim;
 
+/// The targets of `fuzz/`.
+pub const TARGETS: [&str; 14] = [
+    "descriptor",
+    "sddl",
+    "hive",
+    "ntfs",
+    "vhdx",
+    "vhd",
+    "partition",
+    "journal",
+    "fat",
+    "wim",
+    "lznt1",
+    "xpress",
+    "lzx",
+    "lzms",
+];
+
 use crate::builder::{Container, ImageBuilder};
 use crate::windows::{WindowsImage, machine_sid};
 use anyhow::{Result, bail};
