@@ -1,23 +1,19 @@
 //! A mounted folder: what its files hold, their names, their descriptors. What the mount does not show is not searched.
 
+use super::Verification;
+use super::found::{Found, add, traces};
 use super::search::Search;
-use super::{Trace, Verification};
 use crate::error::{Result, Within};
 use crate::folder::{FolderImage, FolderTree};
 use crate::generalize::ShownFinding;
 use crate::hives::HiveSet;
-use crate::left_on_purpose;
 use crate::tree::{NodeId, Tree};
 use rayon::prelude::*;
 use reseal_dtyp::{Finding, Kind, Level, utf16_lossy};
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a content that are searched at once.
 const STEP: usize = 4 << 20;
-
-/// Needle, form, region, part of it: first offset, and how often.
-type Found = BTreeMap<(usize, &'static str, String, Option<&'static str>), (u64, u64)>;
 
 pub(super) fn verify(folder: &FolderImage, search: &Search, out: &mut Verification) -> Result<()> {
     let tree = &folder.tree;
@@ -48,24 +44,8 @@ pub(super) fn verify(folder: &FolderImage, search: &Search, out: &mut Verificati
     let unseen = "free space, the ends of clusters, $LogFile, $UsnJrnl and the store of descriptors cannot be seen through a \
                   mount: give the disk to search them";
     out.findings.push(Finding::new(Level::Note, "folder-unseen", FolderImage::place(), unseen).into());
-    out.traces.extend(found.into_iter().map(|((of, form, region, within), (offset, count))| Trace {
-        of: search.names[of].clone(),
-        form,
-        kind: "content",
-        on_purpose: left_on_purpose::reason(&region),
-        within: within.map(str::to_owned),
-        region,
-        offset,
-        count,
-    }));
+    out.traces.extend(traces(found, search));
     Ok(())
-}
-
-fn add(search: &Search, bytes: &[u8], start: u64, (region, within): (&str, Option<&'static str>), found: &mut Found) {
-    search.find(bytes, |at, pattern| {
-        let entry = found.entry((pattern.of, pattern.form, region.to_owned(), within));
-        entry.or_insert((start + at as u64, 0)).1 += 1;
-    });
 }
 
 /// Searches name, reparse data and every stream of a file. Bytes searched, and why a part could not be.

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 mod finder;
 mod folder;
+mod found;
 mod outside;
 mod search;
 mod traces;

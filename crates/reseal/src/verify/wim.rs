@@ -1,24 +1,21 @@
 //! Images of a WIM: what their files hold, decoded, and what lies in the file and belongs to nothing.
 
+use super::Verification;
+use super::found::{Found, add, traces};
 use super::search::Search;
-use super::{Trace, Verification};
 use crate::error::{Result, Within};
 use crate::generalize::ShownFinding;
 use crate::hives::HiveSet;
-use crate::left_on_purpose;
 use crate::tree::{NodeId, Tree};
 use crate::wim::{WimImages, WimTree};
 use rayon::prelude::*;
 use reseal_dtyp::{Finding, Level, utf16_lossy};
 use reseal_wim::{Blob, StreamKind, Wim};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of a content that are searched at once.
 const STEP: u64 = 32 << 20;
-
-/// Needle, form, region, part of it: first offset, and how often.
-type Found = BTreeMap<(usize, &'static str, String, Option<&'static str>), (u64, u64)>;
 
 pub(super) fn verify(images: &WimImages, search: &Search, out: &mut Verification) -> Result<()> {
     let wim = images.wim();
@@ -45,16 +42,7 @@ pub(super) fn verify(images: &WimImages, search: &Search, out: &mut Verification
         add(search, &xml, 0, ("XML data", None), &mut found);
     }
     out.findings.extend(holes(wim, images.path().display().to_string(), search));
-    out.traces.extend(found.into_iter().map(|((of, form, region, within), (offset, count))| Trace {
-        of: search.names[of].clone(),
-        form,
-        kind: "content",
-        on_purpose: left_on_purpose::reason(&region),
-        within: within.map(str::to_owned),
-        region,
-        offset,
-        count,
-    }));
+    out.traces.extend(traces(found, search));
     Ok(())
 }
 
@@ -70,13 +58,6 @@ fn holes(wim: &Wim, place: String, search: &Search) -> Option<ShownFinding> {
         holes.len()
     );
     (bytes > 0).then(|| Finding::new(level, "wim-holes", place, detail).into())
-}
-
-fn add(search: &Search, bytes: &[u8], start: u64, (region, within): (&str, Option<&'static str>), found: &mut Found) {
-    search.find(bytes, |at, pattern| {
-        let entry = found.entry((pattern.of, pattern.form, region.to_owned(), within));
-        entry.or_insert((start + at as u64, 0)).1 += 1;
-    });
 }
 
 /// Searches every content that files of the image name once, and the metadata: names, descriptors.
